@@ -1,0 +1,52 @@
+//! The time of day, told so that tests can hold it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+/// Tells wall time by tokio's clock: a reading taken once, plus the monotonic time since. A step of the machine's
+/// wall clock does not move it, and under paused tokio time it moves as the test says.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    origin: Instant,
+    wall_at_origin: Timestamp,
+}
+
+impl Clock {
+    /// A clock set by the machine's own.
+    pub fn system() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the one reading that every other is counted from")]
+        Self::starting_at(Timestamp::now())
+    }
+
+    /// A clock that shows `wall` now.
+    pub fn starting_at(wall: Timestamp) -> Self {
+        Self { origin: Instant::now(), wall_at_origin: wall }
+    }
+
+    /// The time of day.
+    pub fn now(&self) -> Timestamp {
+        let elapsed = jiff::SignedDuration::try_from(self.origin.elapsed()).unwrap_or(jiff::SignedDuration::MAX);
+        self.wall_at_origin.saturating_add(elapsed).unwrap_or(Timestamp::MAX)
+    }
+
+    /// How long until `instant`; zero if it has passed.
+    pub fn until(&self, instant: Timestamp) -> Duration {
+        Duration::try_from(instant.duration_since(self.now())).unwrap_or(Duration::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn moves_with_tokio_time() {
+        let clock = Clock::starting_at("2026-11-21T10:00:00Z".parse().unwrap());
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert_eq!(clock.now(), "2026-11-21T10:01:30Z".parse().unwrap());
+        assert_eq!(clock.until("2026-11-21T10:02:00Z".parse().unwrap()), Duration::from_secs(30));
+        assert_eq!(clock.until("2026-11-21T10:00:00Z".parse().unwrap()), Duration::ZERO);
+    }
+}

@@ -1,0 +1,72 @@
+//! Temporary AWS credentials as STS gives them, and their form on the wire.
+
+use jiff::Timestamp;
+use kiam_proto::kiam;
+
+use crate::secret::Secret;
+
+/// Temporary credentials of one role session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// `ASIA…`; not a secret, AWS logs it.
+    pub access_key_id: String,
+    /// Signs requests.
+    pub secret_access_key: Secret,
+    /// Sent beside each request; its length has no documented maximum.
+    pub session_token: Secret,
+    /// When AWS stops accepting them, in STS's own words.
+    pub expiration: Timestamp,
+    /// When they were issued.
+    pub last_updated: Timestamp,
+}
+
+/// The instant in the one form that every AWS SDK parses: UTC, whole seconds, `2006-01-02T15:04:05Z`.
+pub fn format_timestamp(instant: Timestamp) -> String {
+    instant.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+impl From<&Credentials> for kiam::Credentials {
+    fn from(credentials: &Credentials) -> Self {
+        Self {
+            code: "Success".into(),
+            r#type: "AWS-HMAC".into(),
+            access_key_id: credentials.access_key_id.clone(),
+            secret_access_key: credentials.secret_access_key.expose().into(),
+            token: credentials.session_token.expose().into(),
+            expiration: format_timestamp(credentials.expiration),
+            last_updated: format_timestamp(credentials.last_updated),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials() -> Credentials {
+        Credentials {
+            access_key_id: "ASIAEXAMPLE".into(),
+            secret_access_key: Secret::new("wJalrXUtnFEMI".into()),
+            session_token: Secret::new("FQoGZXIvYXdzE".into()),
+            expiration: "2026-11-21T10:00:00.75Z".parse().unwrap(),
+            last_updated: "2026-11-21T09:00:00Z".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_wire_form_has_whole_seconds_in_utc() {
+        let wire = kiam::Credentials::from(&credentials());
+        assert_eq!(wire.expiration, "2026-11-21T10:00:00Z");
+        assert_eq!(wire.last_updated, "2026-11-21T09:00:00Z");
+        assert_eq!((wire.code.as_str(), wire.r#type.as_str()), ("Success", "AWS-HMAC"));
+        assert_eq!(wire.secret_access_key, "wJalrXUtnFEMI");
+        assert_eq!(wire.token, "FQoGZXIvYXdzE");
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let shown = format!("{:?}", credentials());
+        assert!(shown.contains("ASIAEXAMPLE"));
+        assert!(!shown.contains("wJalrXUtnFEMI") && !shown.contains("FQoGZXIvYXdzE"), "{shown}");
+    }
+}

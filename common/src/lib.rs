@@ -1,0 +1,18 @@
+//! What the kiam-rs agent and server share: the domain's types, and everything that makes a program runnable —
+//! flags, logs, TLS, the metrics listener, shutdown.
+
+pub mod args;
+pub mod channel;
+pub mod clock;
+pub mod credentials;
+pub mod grpc_metrics;
+pub mod health;
+pub mod ops;
+pub mod reason;
+pub mod role;
+pub mod secret;
+pub mod shutdown;
+pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod tls;

@@ -1,0 +1,19 @@
+//! Compiles the `.proto` files with protox, so that no protoc is needed on the building machine.
+
+use std::path::PathBuf;
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=kiam.proto");
+    let descriptors = protox::compile(["kiam.proto"], ["."])?;
+
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+
+    tonic_prost_build::configure()
+        // Its derived `Debug` would print the secret key and the session token; `lib.rs` writes one that does not.
+        .skip_debug([".kiam.Credentials"])
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! The gRPC messages and services that agents and servers speak, generated from the `.proto` files beside this
+//! crate, and their descriptors.
+
+use std::fmt;
+
+/// Package `kiam`: Kiam v4's unary calls.
+pub mod kiam {
+    #![expect(missing_docs, clippy::pedantic, reason = "generated; kiam.proto carries the documentation")]
+    tonic::include_proto!("kiam");
+}
+
+/// Every file descriptor of this crate, encoded as a `google.protobuf.FileDescriptorSet`: what server reflection
+/// shows, and what bounds the labels of the gRPC metrics.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+impl fmt::Debug for kiam::Credentials {
+    /// Shows what may be shown: the secret access key and the session token never are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("code", &self.code)
+            .field("access_key_id", &self.access_key_id)
+            .field("expiration", &self.expiration)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kiam::Credentials;
+
+    #[test]
+    fn credentials_never_show_their_secrets() {
+        let credentials = Credentials {
+            secret_access_key: "wJalrXUtnFEMI".into(),
+            token: "FQoGZXIvYXdzE".into(),
+            ..Credentials::default()
+        };
+        let shown = format!("{credentials:?}");
+        assert!(!shown.contains("wJalrXUtnFEMI") && !shown.contains("FQoGZXIvYXdzE"), "{shown}");
+    }
+}
