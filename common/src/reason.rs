@@ -117,11 +117,12 @@ impl Refusal {
     /// Reads a status back. One that carries no `ErrorInfo` of ours comes from a Kiam v4 server, which is known by
     /// its two messages, or from the transport.
     pub fn from_status(status: &Status) -> Self {
-        if let Some(info) = status.get_details_error_info().filter(|info| info.domain == DOMAIN) {
-            if let Some(reason) = Reason::from_name(&info.reason) {
-                let message = info.metadata.get("message").cloned().unwrap_or_else(|| status.message().to_owned());
-                return Self { reason, message, aws_code: info.metadata.get(AWS_CODE).cloned() };
-            }
+        let details = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
+        if let Some((info, reason)) =
+            details.and_then(|info| Reason::from_name(&info.reason).map(|reason| (info, reason)))
+        {
+            let message = info.metadata.get("message").cloned().unwrap_or_else(|| status.message().to_owned());
+            return Self { reason, message, aws_code: info.metadata.get(AWS_CODE).cloned() };
         }
         let reason = match (status.message(), status.code()) {
             ("no pod found", _) => Reason::PodNotFound,
