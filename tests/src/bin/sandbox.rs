@@ -1,2 +1,3 @@
-//! x
+//! `kiam-sandbox`.
+
 fn main() {}
