@@ -7,4 +7,5 @@
 pub mod imds;
 pub mod kube_api;
 pub mod loopback;
+pub mod real;
 pub mod sts;

@@ -1,0 +1,86 @@
+//! HTTP requests as `curl --interface` would send them: from a chosen address, one connection each.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// This machine as everybody sees it who is no pod.
+pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// What was answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; everything that is asked here answers text.
+    pub body: String,
+}
+
+impl Answer {
+    /// A header's value, empty if it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// A text field of the body's JSON object, empty if it is not there.
+    pub fn field(&self, name: &str) -> String {
+        let body: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();
+        body[name].as_str().unwrap_or_default().into()
+    }
+}
+
+/// A GET of `path`.
+pub async fn get(from: IpAddr, to: SocketAddr, path: &str) -> Answer {
+    send(from, to, Request::get(path).body(String::new()).expect("the path is sound")).await
+}
+
+/// Sends a request, whose URI is the path alone.
+///
+/// # Panics
+/// If there is no answer.
+pub async fn send(from: IpAddr, to: SocketAddr, request: Request<String>) -> Answer {
+    try_send(from, to, request).await.unwrap_or_else(|error| panic!("no answer from {to} to {from}: {error}"))
+}
+
+/// The same, where no answer is one of the things that may happen.
+pub async fn try_send(
+    from: IpAddr,
+    to: SocketAddr,
+    request: Request<String>,
+) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = connect(from, to).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let (mut parts, body) = request.into_parts();
+    if !parts.headers.contains_key(http::header::HOST) {
+        parts.headers.insert(http::header::HOST, to.to_string().parse()?);
+    }
+    let response = sender.send_request(Request::from_parts(parts, Full::<bytes::Bytes>::from(body))).await?;
+    let (parts, body) = response.into_parts();
+    let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
+    Ok(Answer { status: parts.status, headers: parts.headers, body })
+}
+
+/// Sends bytes that no HTTP client would, and returns all that comes back until the other side closes.
+pub async fn send_raw(from: IpAddr, to: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = connect(from, to).await.expect("the port listens");
+    stream.write_all(bytes).await.expect("the other side reads");
+    let mut answer = Vec::new();
+    // A reset after the answer is as good as an end.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A connection from a chosen address.
+pub async fn connect(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind((from, 0).into())?;
+    socket.connect(to).await
+}

@@ -1,0 +1,21 @@
+//! `deploy/rbac.yaml` gives the server what it needs and nothing more.
+
+use crate::shared;
+
+#[tokio::test]
+async fn the_server_may_do_what_it_needs_and_nothing_else() {
+    let kubernetes = shared::kubernetes().await;
+    let may = |verb: &str, resource: &str| kubernetes.server_may(verb, resource);
+    for resource in ["pods", "namespaces"] {
+        for verb in ["get", "list", "watch"] {
+            assert!(may(verb, resource), "{verb} {resource}");
+        }
+        for verb in ["create", "patch", "delete"] {
+            assert!(!may(verb, resource), "{verb} {resource}");
+        }
+    }
+    assert!(may("create", "events") && may("patch", "events"));
+    for resource in ["events", "secrets", "configmaps", "serviceaccounts", "nodes"] {
+        assert!(!may("list", resource), "list {resource}");
+    }
+}
