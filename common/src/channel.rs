@@ -1,1 +1,63 @@
-//! placeholder
+//! gRPC channels to one address of the server, over mutual TLS.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
+
+use crate::args::KeepaliveArgs;
+use crate::tls::Identity;
+
+/// A lazily connected HTTP/2 channel to `address`, which must show a certificate for `host` (a name or an address).
+/// Each connection takes the identity that is current when it is made, and must be made, TLS included, within
+/// `connect_timeout`. Connects again by itself.
+pub fn connect_lazily(
+    address: SocketAddr,
+    host: &str,
+    identity: &Arc<Identity>,
+    keepalive: &KeepaliveArgs,
+    connect_timeout: Duration,
+) -> Channel {
+    let (identity, server) = (identity.clone(), ServerName::try_from(host.to_owned()).ok());
+    let connector = service_fn(move |_: Uri| {
+        let (identity, server) = (identity.clone(), server.clone());
+        async move {
+            let server = server.ok_or(io::ErrorKind::InvalidInput)?;
+            let connected = timeout(connect_timeout, connect(address, server, &identity)).await;
+            connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(TokioIo::new)
+        }
+    });
+    endpoint(keepalive).connect_with_connector_lazy(connector)
+}
+
+async fn connect(
+    address: SocketAddr,
+    server: ServerName<'static>,
+    identity: &Identity,
+) -> io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    TlsConnector::from(identity.client_config()).connect(server, tcp).await
+}
+
+/// The connector knows the address, so the URI is only the `:authority` of each call. It says `http` because tonic
+/// refuses `https` with a connector of one's own.
+fn endpoint(keepalive: &KeepaliveArgs) -> Endpoint {
+    let endpoint = Endpoint::from_static("http://kiam-server")
+        .keep_alive_while_idle(keepalive.grpc_keepalive_permit_without_stream)
+        .keep_alive_timeout(keepalive.grpc_keepalive_timeout_duration);
+    match keepalive.grpc_keepalive_time_duration {
+        Duration::ZERO => endpoint,
+        every => endpoint.http2_keep_alive_interval(every),
+    }
+}

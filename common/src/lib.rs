@@ -7,6 +7,7 @@ pub mod clock;
 pub mod credentials;
 pub mod grpc_metrics;
 pub mod health;
+pub mod listen;
 pub mod ops;
 pub mod reason;
 pub mod role;

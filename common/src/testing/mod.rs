@@ -1,0 +1,6 @@
+//! What tests of any crate need to run real connections on loopback. Feature `testing`; no program links it.
+
+pub mod metrics;
+mod pki;
+
+pub use pki::Pki;

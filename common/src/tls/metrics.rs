@@ -1,0 +1,102 @@
+//! What `/metrics` tells of the identity, read at each scrape.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntGauge, Opts, Registry};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls_pki_types::UnixTime;
+
+use super::Identity;
+use super::material::Material;
+use crate::clock::Clock;
+
+/// Which end of the connections the program is: the server is one, the agent the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Accepts connections: `grpc_server_…`.
+    Server,
+    /// Opens connections: `grpc_client_…`.
+    Client,
+}
+
+impl Side {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        }
+    }
+}
+
+impl Identity {
+    /// Registers `grpc_{server,client}_tls_certificate_{expiry_seconds,update_error,verify_error}`.
+    pub fn register(self: &Arc<Self>, registry: &Registry, side: Side, clock: &Clock) -> Result<(), prometheus::Error> {
+        let gauge = |name: &str, help: &str| {
+            IntGauge::with_opts(Opts::new(format!("grpc_{}_tls_certificate_{name}", side.as_str()), help))
+        };
+        registry.register(Box::new(CertificateMetrics {
+            identity: self.clone(),
+            side,
+            clock: clock.clone(),
+            expiry: gauge("expiry_seconds", "When the gRPC certificate ends, in seconds since the Unix epoch.")?,
+            update_error: gauge("update_error", "1 if the certificate files, as last read, could not be used.")?,
+            verify_error: gauge("verify_error", "1 if the certificate in use does not verify by its own --ca.")?,
+        }))
+    }
+}
+
+struct CertificateMetrics {
+    identity: Arc<Identity>,
+    side: Side,
+    clock: Clock,
+    expiry: IntGauge,
+    update_error: IntGauge,
+    verify_error: IntGauge,
+}
+
+impl CertificateMetrics {
+    fn gauges(&self) -> [&IntGauge; 3] {
+        [&self.expiry, &self.update_error, &self.verify_error]
+    }
+}
+
+impl Collector for CertificateMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauges().into_iter().flat_map(Collector::desc).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let material = self.identity.current.load();
+        self.expiry.set(material.expires.as_second());
+        self.update_error.set(self.identity.update_failed.load(Ordering::Relaxed).into());
+        self.verify_error.set(verify(&material, self.side, self.clock.now()).is_err().into());
+        self.gauges().into_iter().flat_map(Collector::collect).collect()
+    }
+}
+
+/// Whether the other side, trusting the same authorities, would take the certificate now, but for its names.
+fn verify(material: &Material, side: Side, now: Timestamp) -> Result<(), rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let (leaf, intermediates) = material.chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+    let now = UnixTime::since_unix_epoch(Duration::try_from(now.as_duration()).unwrap_or_default());
+    match side {
+        Side::Server => verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(leaf)?,
+            &material.roots,
+            intermediates,
+            now,
+            provider.signature_verification_algorithms.all,
+        ),
+        Side::Client => WebPkiClientVerifier::builder_with_provider(material.roots.clone(), provider)
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?
+            .verify_client_cert(leaf, intermediates, now)
+            .map(drop),
+    }
+}

@@ -1,0 +1,74 @@
+//! The gRPC identity and trust of a program: a certificate chain, its key, and the authorities that the other side
+//! must chain to, from three PEM files. Mutual TLS is always on; there is no other way to reach or be a server.
+//!
+//! What always holds: there is good material. What is read later replaces it only as a whole and only if it is good,
+//! and then the whole TLS configuration with it: a verifier swapped inside an old configuration would let a client
+//! of a removed authority resume its session.
+
+mod accept;
+mod material;
+mod metrics;
+mod reload;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+pub use accept::accept;
+pub use material::TlsError;
+pub use metrics::Side;
+
+use crate::args::TlsArgs;
+use material::Material;
+
+/// Makes ring the process's provider of cryptography. First thing in `main`; again changes nothing.
+pub fn install_crypto_provider() {
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// The current identity and trust. Shared by everything that accepts or opens connections.
+pub struct Identity {
+    files: TlsArgs,
+    current: ArcSwap<Material>,
+    generation: watch::Sender<u64>,
+    update_failed: AtomicBool,
+}
+
+impl Identity {
+    /// Reads the files; an error names the file, its flag and what was expected.
+    pub async fn load(files: &TlsArgs) -> Result<Arc<Self>, TlsError> {
+        let material = Material::read(files).await?;
+        reload::warn_if_expired(files, &material);
+        Ok(Arc::new(Self {
+            files: files.clone(),
+            current: ArcSwap::from_pointee(material),
+            generation: watch::Sender::new(0),
+            update_failed: AtomicBool::new(false),
+        }))
+    }
+
+    /// For the next connection to accept: asks for a client certificate that chains to `--ca`. HTTP/2 only.
+    pub fn server_config(&self) -> Arc<rustls::ServerConfig> {
+        self.current.load().server.clone()
+    }
+
+    /// For the next connection to open: shows the certificate, trusts `--ca` alone. HTTP/2 only.
+    pub fn client_config(&self) -> Arc<rustls::ClientConfig> {
+        self.current.load().client.clone()
+    }
+
+    /// Counts the reloads. Connections that were made before a change go on with what they have; who holds some for
+    /// long watches this to replace them.
+    pub fn generation(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("files", &self.files).finish_non_exhaustive()
+    }
+}
