@@ -1,1 +1,14 @@
-//! placeholder
+//! The node agent: answers the AWS credential requests that pods make to the instance metadata address, asking the
+//! servers for each. `app.rs` says what exists here; a request runs `http` → `unary` → `sync` → a server.
+
+pub mod app;
+mod args;
+pub mod config;
+mod error;
+mod http;
+mod metadata;
+mod metrics;
+mod sync;
+mod unary;
+
+pub use error::StartError;

@@ -1,0 +1,140 @@
+//! Everything that an agent consists of, from its flags to its end.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kiam_common::args::{self, Invocation};
+use kiam_common::clock::Clock;
+use kiam_common::grpc_metrics::GrpcMetrics;
+use kiam_common::ops::{Ops, Readiness};
+use kiam_common::shutdown::Shutdown;
+use kiam_common::tls::{Identity, Side};
+use kiam_common::{health, telemetry, tls};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::args::AgentArgs;
+use crate::config::Config;
+use crate::error::StartError;
+use crate::http::Front;
+use crate::http::imds::Imds;
+use crate::http::listener;
+use crate::http::proxy::Proxy;
+use crate::http::token::Mint;
+use crate::metadata::MetadataService;
+use crate::metrics::Metrics;
+use crate::sync::endpoint::Connector;
+use crate::sync::endpoints::Endpoints;
+use crate::unary::Calls;
+
+/// How often the certificate files are read again.
+const RELOAD_EVERY: Duration = Duration::from_secs(5);
+
+/// The whole program: reads the command line, runs until SIGTERM, and says how it went.
+pub fn run() -> ExitCode {
+    tls::install_crypto_provider();
+    let invocation: Invocation<AgentArgs> = args::parse_or_exit("agent");
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match invocation {
+        Invocation::Health(args) => runtime.block_on(health::run(*args)),
+        Invocation::Run(args) => runtime.block_on(serve(args)),
+    }
+}
+
+async fn serve(args: AgentArgs) -> ExitCode {
+    telemetry::init(&args.log);
+    let shutdown = Shutdown::new();
+    let running = match start(args.into(), shutdown.clone()).await {
+        Ok(running) => running,
+        Err(error @ (StartError::Metrics(_) | StartError::Randomness)) => {
+            tracing::error!("{error}");
+            return ExitCode::FAILURE;
+        }
+        Err(error) => args::exit_with_usage(error),
+    };
+    if let Err(error) = shutdown.begin_on_signal().await {
+        tracing::error!(%error, "cannot listen for signals");
+        shutdown.begin();
+    }
+    running.finished().await;
+    ExitCode::SUCCESS
+}
+
+/// An agent at work.
+#[derive(Debug)]
+pub struct Running {
+    /// Where pods' requests are answered.
+    pub metadata_addr: SocketAddr,
+    /// Where `/metrics`, `/live` and `/ready` are, if anywhere.
+    pub ops_addr: Option<SocketAddr>,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Waits until the agent has stopped, which it does after its shutdown has begun.
+    pub async fn finished(mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of the agent ended early");
+            }
+        }
+    }
+}
+
+/// Starts an agent. It answers as soon as this returns, whether or not a server is there.
+pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartError> {
+    let clock = Clock::system();
+    let registry = Registry::new();
+    let readiness = Readiness::default();
+    let listening = readiness.blocker("metadata-listener");
+
+    let identity = Identity::load(&config.tls).await?;
+    identity.register(&registry, Side::Client, &clock)?;
+    let grpc_metrics = GrpcMetrics::client(&registry, &[kiam_proto::FILE_DESCRIPTOR_SET])?;
+    let metrics = Arc::new(Metrics::new(&registry)?);
+
+    let resolver = Arc::new(config.server.server_address.clone());
+    let connector = Connector { identity: identity.clone(), server: config.server, metrics: grpc_metrics };
+    let endpoints = Arc::new(Endpoints::new(connector, resolver, readiness.blocker("server")));
+    let mint = Mint::new(clock).map_err(|_| StartError::Randomness)?;
+    let front = Arc::new(Front {
+        imds: Imds { server: Arc::new(Calls::new(endpoints.clone())), mint, metrics: metrics.clone() },
+        proxy: Proxy {
+            allowed: config.allowed_routes,
+            metadata: MetadataService::new(config.metadata_endpoint),
+            metrics: metrics.clone(),
+        },
+        allow_ip_query: config.allow_ip_query,
+        metrics,
+    });
+
+    let ops = Ops::bind(&config.ops, registry, readiness).await.map_err(StartError::Ops)?;
+    let ops_addr = ops.as_ref().map(Ops::local_addr);
+    let listener = listen(config.listen).await?;
+    let metadata_addr =
+        listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(endpoints.keep_current(identity.generation(), shutdown.clone()));
+    tasks.spawn(identity.keep_current(RELOAD_EVERY, shutdown.clone()));
+    tasks.spawn(listener::serve(listener, front, shutdown.clone()));
+    if let Some(ops) = ops {
+        tasks.spawn(ops.serve(shutdown));
+    }
+    listening.clear();
+    tracing::info!(%metadata_addr, ?ops_addr, version = env!("CARGO_PKG_VERSION"), "the agent answers");
+    Ok(Running { metadata_addr, ops_addr, tasks })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}

@@ -1,0 +1,99 @@
+//! Everything that can go wrong for a request, in the agent's own words, and for the agent's start.
+//!
+//! `http/error.rs` is the one place that turns an [`Error`] into an answer; nothing here ever carries a secret.
+
+use kiam_common::reason::Refusal;
+
+use crate::http::guard::Malformed;
+
+/// Why a request is not answered with what it asked for. Its words go to the pod.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    /// The request's shape.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The path does not take the method.
+    #[error("this path takes {allow} only")]
+    MethodNotAllowed {
+        /// The methods that it takes.
+        allow: &'static str,
+    },
+    /// A request through a proxy that has to do with session tokens: the sign of one that forwards for strangers.
+    #[error("requests with session tokens must not come through a proxy: X-Forwarded-For is present")]
+    Forwarded,
+    /// A token was asked for under a version.
+    #[error("session tokens are given at /latest/api/token only")]
+    VersionedToken,
+    /// A token was asked for without a sound life.
+    #[error("X-aws-ec2-metadata-token-ttl-seconds must be present, a number from 1 to 21600")]
+    TokenTtl,
+    /// The token is not this pod's, not ours, or has ended.
+    #[error("the session token is not valid for this pod, or has expired")]
+    Token,
+    /// `?ip=` is no address.
+    #[error("the query's ip must be an IP address")]
+    IpQuery,
+    /// `iam/` or `identity-credentials/`.
+    #[error("the node's own identity is not served to pods")]
+    NodeIdentity,
+    /// `--allow-route-regexp` does not name the path.
+    #[error("this path is not served to pods")]
+    NotAllowed,
+    /// The server's word, or the lack of it.
+    #[error("{}", told(.0))]
+    Refused(Refusal),
+    /// What the server called credentials has no key, secret, token or end.
+    #[error("the server answered incomplete credentials")]
+    IncompleteCredentials,
+    /// The server is reached but not well.
+    #[error("the server says that it is not well: {0}")]
+    ServerUnwell(String),
+    /// The instance metadata service cannot be reached, or breaks off.
+    #[error("the instance metadata service cannot be reached")]
+    MetadataUnreachable,
+    /// The instance metadata service does not answer in time.
+    #[error("the instance metadata service did not answer in time")]
+    MetadataTimeout,
+    /// The instance metadata service answers something else than 200 to the agent's own request.
+    #[error("the instance metadata service answered {0}")]
+    MetadataStatus(u16),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// The refusal's words, with the code of STS in front if they do not begin with it.
+fn told(refusal: &Refusal) -> String {
+    match refusal.aws_code.as_deref() {
+        Some(code) if !refusal.message.contains(code) => format!("{code}: {}", refusal.message),
+        _ => refusal.message.clone(),
+    }
+}
+
+/// Why the agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A certificate, key or CA that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] kiam_common::tls::TlsError),
+    /// The metadata port is not to be had.
+    #[error("--bind, --port: cannot listen on {address}: {source}")]
+    Listen {
+        /// What was asked for.
+        address: std::net::SocketAddr,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The metrics port is not to be had; the error names the flag and the address.
+    #[error(transparent)]
+    Ops(std::io::Error),
+    /// Two metrics of one name: a defect.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// No key for the session tokens could be made.
+    #[error("the system has no randomness for the key of the session tokens")]
+    Randomness,
+}

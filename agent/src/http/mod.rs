@@ -1,0 +1,151 @@
+//! The metadata port: from a pod's request to its answer. Built by `app.rs`, called by `listener.rs`.
+//!
+//! A request runs `guard` → `route` → one of `imds` and `proxy` → answer, and is counted once, whatever becomes of
+//! it. Who asks is told by the connection's source address and nothing else.
+
+pub(crate) mod body;
+pub(crate) mod error;
+pub(crate) mod guard;
+pub(crate) mod imds;
+pub(crate) mod listener;
+pub(crate) mod proxy;
+pub(crate) mod route;
+pub(crate) mod token;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ::http::request::Parts;
+use ::http::{HeaderValue, Response, StatusCode, header};
+use tokio::time::Instant;
+
+use self::body::Body;
+use self::guard::Target;
+use self::imds::Imds;
+use self::proxy::Proxy;
+use self::route::Route;
+use crate::error::Error;
+use crate::metrics::{Handler, Metrics};
+
+/// Answers the requests of pods.
+pub(crate) struct Front {
+    /// What is answered in the instance metadata service's place.
+    pub(crate) imds: Imds,
+    /// What only that service can answer.
+    pub(crate) proxy: Proxy,
+    /// Whether `?ip=` chooses the pod: for development only.
+    pub(crate) allow_ip_query: bool,
+    /// Counts every answer.
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Front {
+    /// Answers one request of the pod at `peer`.
+    pub(crate) async fn answer(&self, peer: IpAddr, request: &Parts) -> Response<Body> {
+        let started = Instant::now();
+        let (handler, outcome) = match guard::check(request) {
+            Ok(target) => {
+                let route = route::find(&request.method, &target.path);
+                (handler(route), self.serve(route, peer, request, &target).await)
+            }
+            Err(malformed) => (Handler::Guard, Err(malformed.into())),
+        };
+        let response = match outcome {
+            Ok(response) => response,
+            Err(error) => self.refusal(peer, request, &error),
+        };
+        self.metrics.answered(handler, response.status(), started.elapsed());
+        response
+    }
+
+    async fn serve(
+        &self,
+        route: Route<'_>,
+        peer: IpAddr,
+        request: &Parts,
+        target: &Target<'_>,
+    ) -> Result<Response<Body>, Error> {
+        let caller = || self.caller(peer, request, target);
+        match route {
+            Route::Ping => Ok(body::response(StatusCode::OK, body::TEXT, "pong")),
+            Route::Health => self.health(target).await,
+            Route::Token => self.imds.token(self.pod(peer, target)?, &request.headers),
+            Route::VersionedToken => Err(Error::VersionedToken),
+            Route::MethodNotAllowed { allow } => Err(Error::MethodNotAllowed { allow }),
+            Route::ListWithoutSlash => caller().map(|_| with_slash(target)),
+            Route::RoleName => self.imds.role_name(caller()?).await,
+            Route::Credentials { role, extended } => self.imds.credentials(caller()?, role, extended).await,
+            Route::NodeIdentity => caller().and_then(|_| Err(self.proxy.blocked(Error::NodeIdentity))),
+            Route::Other => {
+                caller()?;
+                self.proxy.pass_on(target).await
+            }
+        }
+    }
+
+    /// The pod that asks, once the session token that it presents, if any, is found good.
+    fn caller(&self, peer: IpAddr, request: &Parts, target: &Target<'_>) -> Result<IpAddr, Error> {
+        let pod = self.pod(peer, target)?;
+        self.imds.check_token(pod, &request.headers)?;
+        Ok(pod)
+    }
+
+    fn pod(&self, peer: IpAddr, target: &Target<'_>) -> Result<IpAddr, Error> {
+        match target.query_value("ip").filter(|_| self.allow_ip_query) {
+            Some(ip) => ip.parse().map_err(|_| Error::IpQuery),
+            None => Ok(peer),
+        }
+    }
+
+    /// Whether the instance metadata service answers, and, asked deeply, whether a server does.
+    async fn health(&self, target: &Target<'_>) -> Result<Response<Body>, Error> {
+        let deep = target.query_value("deep").is_some_and(|deep| !matches!(deep, "" | "0" | "false"));
+        let instance_id = self.proxy.instance_id().await?;
+        if deep {
+            self.imds.check_server().await?;
+        }
+        Ok(instance_id)
+    }
+
+    fn refusal(&self, peer: IpAddr, request: &Parts, error: &Error) -> Response<Body> {
+        let code = error::code(error);
+        self.metrics.refused(code);
+        let response = error::response(error);
+        let (method, path, status) = (&request.method, request.uri.path(), response.status().as_u16());
+        if response.status().is_server_error() {
+            tracing::warn!(pod_ip = %peer, %method, path, status, reason = code, "{error}");
+        } else {
+            tracing::info!(pod_ip = %peer, %method, path, status, reason = code, "{error}");
+        }
+        response
+    }
+}
+
+/// The `handler` label of a route.
+fn handler(route: Route<'_>) -> Handler {
+    match route {
+        Route::Ping => Handler::Ping,
+        Route::Health => Handler::Health,
+        Route::Token | Route::VersionedToken => Handler::Token,
+        Route::ListWithoutSlash | Route::RoleName => Handler::RoleName,
+        Route::Credentials { .. } => Handler::Credentials,
+        Route::NodeIdentity | Route::Other => Handler::Proxy,
+        Route::MethodNotAllowed { .. } => Handler::Guard,
+    }
+}
+
+/// 301 to the same path with a slash: what the instance metadata service and Kiam answer.
+fn with_slash(target: &Target<'_>) -> Response<Body> {
+    let location = match target.query {
+        Some(query) => format!("{}/?{query}", target.path),
+        None => format!("{}/", target.path),
+    };
+    let mut response = body::response(StatusCode::MOVED_PERMANENTLY, body::TEXT, "");
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! The metadata port as pods see it, over loopback, with a fake server behind it.

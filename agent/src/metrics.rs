@@ -1,0 +1,215 @@
+//! What the agent counts about the requests of pods. Kiam's series keep their names, labels and buckets. Created
+//! in `app.rs`, counted in `http/mod.rs`.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use kiam_common::reason::Reason;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, exponential_buckets,
+};
+
+use crate::http::error::OWN_CODES;
+
+/// What answered a request: the `handler` label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handler {
+    /// The lists of credentials, which hold the role's name.
+    RoleName,
+    /// A role's credentials.
+    Credentials,
+    /// `/health`.
+    Health,
+    /// Everything that only the instance metadata service could answer.
+    Proxy,
+    /// `/ping`.
+    Ping,
+    /// Session tokens.
+    Token,
+    /// Requests that are refused before any route is looked at, or for their method.
+    Guard,
+}
+
+impl Handler {
+    const ALL: [Self; 7] =
+        [Self::RoleName, Self::Credentials, Self::Health, Self::Proxy, Self::Ping, Self::Token, Self::Guard];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::RoleName => "roleName",
+            Self::Credentials => "credentials",
+            Self::Health => "health",
+            Self::Proxy => "proxy",
+            Self::Ping => "ping",
+            Self::Token => "token",
+            Self::Guard => "guard",
+        }
+    }
+}
+
+/// The statuses that the agent gives by itself, present at 0 from the start.
+const STATUSES: [&str; 12] = ["200", "301", "400", "401", "403", "404", "405", "409", "500", "502", "503", "504"];
+
+/// The series that every answer touches, looked up once for each handler.
+struct Answers {
+    latency: Histogram,
+    success: IntCounter,
+    ok: IntCounter,
+}
+
+/// The agent's metrics.
+pub(crate) struct Metrics {
+    answers: [Answers; Handler::ALL.len()],
+    responses: IntCounterVec,
+    refused: IntCounterVec,
+    /// Lookups of a pod's role that failed.
+    pub(crate) find_role_errors: IntCounter,
+    /// Pods that have no role.
+    pub(crate) empty_role: IntCounter,
+    /// Credentials that the server did not give.
+    pub(crate) credential_fetch_errors: IntCounter,
+    /// Credentials that could not be made into a document.
+    pub(crate) credential_encode_errors: IntCounter,
+    /// Requests that were not passed on to the instance metadata service.
+    pub(crate) proxy_blocked: IntCounter,
+}
+
+impl Metrics {
+    /// Registers every series, at 0.
+    pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            prometheus::Result::Ok(counters)
+        };
+        let of = |handler: Handler, name: &str, help: &str| {
+            counters(name, help, &["handler"])?.get_metric_with_label_values(&[handler.label()])
+        };
+        let success =
+            counters("kiam_metadata_success_total", "Requests answered with what they asked for", &["handler"])?;
+        let responses = counters("kiam_metadata_responses_total", "Answers by status code", &["handler", "code"])?;
+        let refused = counters("kiam_metadata_refused_total", "Requests refused, by reason", &["reason"])?;
+        for reason in Reason::ALL.into_iter().map(Reason::as_str).chain(OWN_CODES) {
+            refused.get_metric_with_label_values(&[reason])?;
+        }
+        let blocked = "Requests that were not passed on to the instance metadata service";
+        let proxy_blocked = IntCounter::new("kiam_metadata_proxy_requests_blocked_total", blocked)?;
+        registry.register(Box::new(proxy_blocked.clone()))?;
+        Ok(Self {
+            answers: answers(registry, &success, &responses)?,
+            find_role_errors: of(
+                Handler::RoleName,
+                "kiam_metadata_find_role_errors_total",
+                "Lookups of a pod's role that failed",
+            )?,
+            empty_role: of(Handler::RoleName, "kiam_metadata_empty_role_total", "Pods found to have no role")?,
+            credential_fetch_errors: of(
+                Handler::Credentials,
+                "kiam_metadata_credential_fetch_errors_total",
+                "Credentials that could not be had from the server",
+            )?,
+            credential_encode_errors: of(
+                Handler::Credentials,
+                "kiam_metadata_credential_encode_errors_total",
+                "Credentials that could not be made into a document",
+            )?,
+            proxy_blocked,
+            responses,
+            refused,
+        })
+    }
+
+    /// Counts an answer.
+    pub(crate) fn answered(&self, handler: Handler, status: StatusCode, took: Duration) {
+        let Some(answers) = self.answers.get(handler as usize) else {
+            return;
+        };
+        answers.latency.observe(took.as_secs_f64());
+        if status == StatusCode::OK {
+            answers.ok.inc();
+        } else {
+            self.responses.with_label_values(&[handler.label(), status.as_str()]).inc();
+        }
+        if !status.is_client_error() && !status.is_server_error() {
+            answers.success.inc();
+        }
+    }
+
+    /// Counts a refusal by its code.
+    pub(crate) fn refused(&self, code: &'static str) {
+        self.refused.with_label_values(&[code]).inc();
+    }
+}
+
+fn answers(
+    registry: &Registry,
+    success: &IntCounterVec,
+    responses: &IntCounterVec,
+) -> prometheus::Result<[Answers; Handler::ALL.len()]> {
+    let help = "Time from a request's head to its answer";
+    let opts =
+        HistogramOpts::new("kiam_metadata_handler_latency_seconds", help).buckets(exponential_buckets(0.001, 2.0, 13)?);
+    let latency = HistogramVec::new(opts, &["handler"])?;
+    registry.register(Box::new(latency.clone()))?;
+    for (handler, status) in Handler::ALL.iter().flat_map(|handler| STATUSES.map(|status| (handler, status))) {
+        responses.get_metric_with_label_values(&[handler.label(), status])?;
+    }
+    Ok(Handler::ALL.map(|handler| Answers {
+        latency: latency.with_label_values(&[handler.label()]),
+        success: success.with_label_values(&[handler.label()]),
+        ok: responses.with_label_values(&[handler.label(), "200"]),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics() -> (Metrics, Registry) {
+        let registry = Registry::new();
+        (Metrics::new(&registry).unwrap(), registry)
+    }
+
+    fn text(registry: &Registry) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
+    }
+
+    #[test]
+    fn every_series_of_the_contract_is_there_at_zero() {
+        let (_metrics, registry) = metrics();
+        let text = text(&registry);
+        for series in [
+            r#"kiam_metadata_handler_latency_seconds_bucket{handler="credentials",le="0.001"} 0"#,
+            r#"kiam_metadata_handler_latency_seconds_bucket{handler="credentials",le="4.096"} 0"#,
+            r#"kiam_metadata_handler_latency_seconds_count{handler="roleName"} 0"#,
+            r#"kiam_metadata_credential_fetch_errors_total{handler="credentials"} 0"#,
+            r#"kiam_metadata_credential_encode_errors_total{handler="credentials"} 0"#,
+            r#"kiam_metadata_find_role_errors_total{handler="roleName"} 0"#,
+            r#"kiam_metadata_empty_role_total{handler="roleName"} 0"#,
+            r#"kiam_metadata_success_total{handler="credentials"} 0"#,
+            r#"kiam_metadata_responses_total{code="200",handler="health"} 0"#,
+            r#"kiam_metadata_responses_total{code="404",handler="proxy"} 0"#,
+            "kiam_metadata_proxy_requests_blocked_total 0",
+            r#"kiam_metadata_refused_total{reason="Forbidden"} 0"#,
+        ] {
+            assert!(text.contains(series), "{series} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn answers_are_counted_by_handler_and_status() {
+        let (metrics, registry) = metrics();
+        metrics.answered(Handler::Credentials, StatusCode::OK, Duration::from_micros(1500));
+        metrics.answered(Handler::Credentials, StatusCode::NOT_FOUND, Duration::from_secs(5));
+        let text = text(&registry);
+        for series in [
+            r#"kiam_metadata_handler_latency_seconds_bucket{handler="credentials",le="0.002"} 1"#,
+            r#"kiam_metadata_handler_latency_seconds_count{handler="credentials"} 2"#,
+            r#"kiam_metadata_success_total{handler="credentials"} 1"#,
+            r#"kiam_metadata_responses_total{code="200",handler="credentials"} 1"#,
+            r#"kiam_metadata_responses_total{code="404",handler="credentials"} 1"#,
+        ] {
+            assert!(text.contains(series), "{series} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! One address of the servers: its connection, and whether it is in doubt.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kiam_common::args::ServerAddressArgs;
+use kiam_common::channel::connect_lazily;
+use kiam_common::grpc_metrics::{GrpcMetrics, GrpcMetricsLayer};
+use kiam_common::tls::Identity;
+use kiam_proto::kiam::kiam_service_client::KiamServiceClient;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tower::Layer;
+
+/// A client of one server, counted in the `grpc_client_*` metrics.
+pub(crate) type Client = KiamServiceClient<<GrpcMetricsLayer as Layer<Channel>>::Service>;
+
+/// How long an address that failed, or kept a caller waiting, is asked after all others.
+const DOUBT_FOR: Duration = Duration::from_secs(3);
+
+/// Makes endpoints.
+pub(crate) struct Connector {
+    /// Who the agent is, and whom it trusts.
+    pub(crate) identity: Arc<Identity>,
+    /// The name in the servers' certificates, and how to behave on a connection.
+    pub(crate) server: ServerAddressArgs,
+    /// Counts every call.
+    pub(crate) metrics: GrpcMetrics,
+}
+
+impl Connector {
+    /// An endpoint that connects when it is first asked, with the identity as it is then.
+    pub(crate) fn endpoint(&self, address: SocketAddr) -> Arc<Endpoint> {
+        let ServerAddressArgs { server_address, gateway_timeout_creation, keepalive, .. } = &self.server;
+        let channel =
+            connect_lazily(address, &server_address.host, &self.identity, keepalive, *gateway_timeout_creation);
+        let client = KiamServiceClient::new(self.metrics.layer().layer(channel));
+        Arc::new(Endpoint { address, client, made: Instant::now(), doubted_until: AtomicU64::new(0) })
+    }
+}
+
+/// One server, as far as an address tells servers apart.
+pub(crate) struct Endpoint {
+    address: SocketAddr,
+    client: Client,
+    made: Instant,
+    /// Milliseconds since `made`.
+    doubted_until: AtomicU64,
+}
+
+impl Endpoint {
+    /// Where it is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client that shares the connection.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// It answered.
+    pub(crate) fn trust(&self) {
+        self.doubted_until.store(0, Ordering::Relaxed);
+    }
+
+    /// It failed, or another answered while it was silent.
+    pub(crate) fn doubt(&self) {
+        self.doubted_until.store(millis(self.made.elapsed() + DOUBT_FOR), Ordering::Relaxed);
+    }
+
+    /// Whether others should be asked first.
+    pub(crate) fn is_doubted(&self) -> bool {
+        let until = self.doubted_until.load(Ordering::Relaxed);
+        until != 0 && millis(self.made.elapsed()) < until
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,36 @@
+//! The server as the agent sees it: one call for each request of a pod. `http/imds.rs` calls it.
+//!
+//! What must always hold: a call ends by its deadline with an answer, a refusal of the server's, or
+//! [`Reason::ServerUnreachable`]; it never gives one pod's answer to another.
+
+mod calls;
+#[cfg(test)]
+pub(crate) mod fake;
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use kiam_common::reason::{Reason, Refusal};
+use kiam_proto::kiam;
+use tokio::time::Instant;
+
+pub(crate) use calls::Calls;
+
+/// Who decides what a pod may have.
+#[async_trait]
+pub(crate) trait Server: Send + Sync {
+    /// The name of the role that the pod is annotated with; empty if it has none.
+    async fn role(&self, pod: IpAddr, deadline: Instant) -> Result<String, Refusal>;
+
+    /// Credentials of `role`, if the pod may have it.
+    async fn credentials(&self, pod: IpAddr, role: &str, deadline: Instant) -> Result<kiam::Credentials, Refusal>;
+
+    /// What the server says of its own health: `ok`, or what is wrong.
+    async fn health(&self, deadline: Instant) -> Result<String, Refusal>;
+}
+
+/// No server could be asked in time.
+fn unreachable(why: &str) -> Refusal {
+    let message = format!("no server could be reached in time: {why}");
+    Refusal { reason: Reason::ServerUnreachable, message, aws_code: None }
+}
