@@ -45,3 +45,23 @@ impl Tokens {
         if ends.is_some_and(|ends| Instant::now() < *ends) { Ok(()) } else { Err(StatusCode::UNAUTHORIZED) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_ends_with_its_time() {
+        let mut tokens = Tokens::default();
+        let (token, _) = tokens.mint("/latest/api/token", &headers(TTL_HEADER, "60")).unwrap();
+        let with_token = headers(TOKEN_HEADER, &token);
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(tokens.judge(&with_token, true), Ok(()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(tokens.judge(&with_token, true), Err(StatusCode::UNAUTHORIZED));
+    }
+}
