@@ -42,7 +42,7 @@ pub(crate) struct AgentArgs {
           value_parser = AllowedRoutes::parse)]
     pub(crate) allow_route_regexp: AllowedRoutes,
 
-    /// The instance metadata service behind the agent; AWS_EC2_METADATA_SERVICE_ENDPOINT is its default, if set
+    /// The instance metadata service behind the agent; default also from `AWS_EC2_METADATA_SERVICE_ENDPOINT`
     #[arg(long, value_name = "URL", default_value = metadata_endpoint(), value_parser = Endpoint::parse)]
     pub(crate) metadata_endpoint: Endpoint,
 }

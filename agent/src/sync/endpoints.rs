@@ -17,16 +17,16 @@ use kiam_common::ops::Blocker;
 use kiam_common::shutdown::Shutdown;
 use kiam_proto::kiam::GetHealthRequest;
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::endpoint::{Connector, Endpoint};
 use super::resolver::Resolver;
 
-/// How often the name is looked up while a server answers.
+/// The longest pause between two look-ups of the name, while a server answers.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
-/// How often it is looked up, and all are asked, while none does.
+/// The longest pause between two look-ups, after each of which all are asked, while none answers.
 const TRY_EVERY: Duration = Duration::from_secs(1);
-/// The pause between two look-ups, however many calls fail.
+/// The least pause between two look-ups, however many calls fail.
 const LOOK_UP_PAUSE: Duration = Duration::from_millis(500);
 /// How long a look-up, or trying a new connection, may take.
 const TRY_WITHIN: Duration = Duration::from_secs(2);
@@ -109,10 +109,11 @@ impl Endpoints {
                 () = shutdown.begun() => return,
             }
             let every = if self.reachable.load(Ordering::Relaxed) { LOOK_UP_EVERY } else { TRY_EVERY };
+            let latest = Instant::now() + every;
             let due = async {
                 sleep(LOOK_UP_PAUSE).await;
                 tokio::select! {
-                    () = sleep(every - LOOK_UP_PAUSE) => {}
+                    () = sleep_until(latest) => {}
                     () = self.doubt.notified() => {}
                     Ok(()) = identity.changed() => {}
                 }

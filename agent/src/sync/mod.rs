@@ -2,4 +2,6 @@
 
 pub(crate) mod endpoint;
 pub(crate) mod endpoints;
+#[cfg(test)]
+pub(crate) mod fake;
 pub(crate) mod resolver;

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::*;
 
@@ -28,15 +27,15 @@ pub(crate) struct FakeServer {
     pub(crate) health: Mutex<Option<String>>,
     /// The calls it took: which, for whom, for which role.
     pub(crate) calls: Mutex<Vec<(&'static str, IpAddr, String)>>,
-    /// Calls that were neither answered nor given up.
-    pub(crate) in_flight: AtomicUsize,
+    /// How many calls are neither answered nor given up.
+    in_flight: watch::Sender<usize>,
 }
 
-struct InFlight<'f>(&'f AtomicUsize);
+struct InFlight<'f>(&'f watch::Sender<usize>);
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.send_modify(|calls| *calls -= 1);
     }
 }
 
@@ -46,8 +45,18 @@ impl FakeServer {
         self.changed.notify_waiters();
     }
 
+    /// Takes a pod away, as if it had not been heard of yet.
+    pub(crate) fn forget(&self, ip: &str) {
+        self.pods.lock().unwrap().remove(&ip.parse::<IpAddr>().unwrap());
+    }
+
+    /// Waits until this many calls are waiting for their pod.
+    pub(crate) async fn waiting(&self, calls: usize) {
+        self.in_flight.subscribe().wait_for(|in_flight| *in_flight == calls).await.unwrap();
+    }
+
     async fn pod(&self, ip: IpAddr, deadline: Instant) -> Result<Pod, Refusal> {
-        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.in_flight.send_modify(|calls| *calls += 1);
         let _in_flight = InFlight(&self.in_flight);
         loop {
             let changed = self.changed.notified();

@@ -34,3 +34,6 @@ fn unreachable(why: &str) -> Refusal {
     let message = format!("no server could be reached in time: {why}");
     Refusal { reason: Reason::ServerUnreachable, message, aws_code: None }
 }
+
+#[cfg(test)]
+mod tests;

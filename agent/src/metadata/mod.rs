@@ -4,10 +4,12 @@
 //! What must always hold: a request has the agent's headers only, and an answer is whole: one that breaks off, is
 //! late or is too long is an error.
 
+mod target;
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::{Authority, Scheme};
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::client::legacy::Client;
@@ -15,6 +17,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+
+pub use target::Endpoint;
 
 use crate::error::Error;
 use crate::http::token::{TOKEN_HEADER, TTL_HEADER, Ttl};
@@ -30,9 +34,9 @@ const BODY_MAX: usize = 128 * 1024;
 /// The life asked for a session, in seconds: six hours.
 const SESSION_LIFE: u16 = 21_600;
 /// A session is renewed when this much of it is left.
-const RENEW_BEFORE: Duration = Duration::from_secs(60);
+const RENEW_BEFORE: Duration = Duration::from_mins(1);
 /// How long a service that gives no sessions is believed.
-const WITHOUT_FOR: Duration = Duration::from_secs(60);
+const WITHOUT_FOR: Duration = Duration::from_mins(1);
 /// The headers of an answer that are passed on.
 const PASSED_ON: [HeaderName; 4] = [header::CONTENT_TYPE, header::LOCATION, header::LAST_MODIFIED, header::ETAG];
 
@@ -41,23 +45,6 @@ pub(crate) struct MetadataService {
     client: Client<HttpConnector, Empty<Bytes>>,
     endpoint: Endpoint,
     session: Mutex<Session>,
-}
-
-/// Where the service is: `http://host` or `http://host:port`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint(Authority);
-
-impl Endpoint {
-    /// Reads an endpoint; a slash may end it.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not an endpoint: expected http://host or http://host:port");
-        let uri: Uri = text.parse().map_err(|_| wrong())?;
-        let is_plain = uri.scheme() == Some(&Scheme::HTTP) && matches!(uri.path(), "" | "/") && uri.query().is_none();
-        match uri.into_parts().authority {
-            Some(authority) if is_plain && !authority.as_str().contains('@') => Ok(Self(authority)),
-            _ => Err(wrong()),
-        }
-    }
 }
 
 /// The agent's standing with the service.
@@ -90,7 +77,7 @@ impl MetadataService {
     }
 
     async fn get_in_session(&self, path: &str, query: Option<&str>) -> Result<Response<Bytes>, Error> {
-        let target = encode(path, query);
+        let target = target::encode(path, query);
         let session = self.session().await?;
         let answer = self.get_once(&target, session.as_ref()).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
@@ -163,7 +150,8 @@ impl MetadataService {
         target: &str,
         header: Option<(HeaderName, HeaderValue)>,
     ) -> Result<Response<Bytes>, Error> {
-        let uri = Uri::builder().scheme(Scheme::HTTP).authority(self.endpoint.0.clone()).path_and_query(target);
+        let uri =
+            Uri::builder().scheme(Scheme::HTTP).authority(self.endpoint.authority().clone()).path_and_query(target);
         let mut request = Request::new(Empty::new());
         *request.method_mut() = method;
         *request.uri_mut() = uri.build().map_err(|_| Error::NotAllowed)?;
@@ -185,26 +173,7 @@ fn life(headers: &HeaderMap) -> Duration {
     Duration::from_secs(ttl.map_or(SESSION_LIFE, Ttl::seconds).into())
 }
 
-/// The target of the request: every byte that could mean something else is percent-encoded.
-fn encode(path: &str, query: Option<&str>) -> String {
-    let mut target = String::with_capacity(path.len());
-    push_encoded(&mut target, path, b"/:@-._~!$&'()*+,=");
-    if let Some(query) = query {
-        target.push('?');
-        push_encoded(&mut target, query, b"/:@-._~!$&'()*+,=%?");
-    }
-    target
-}
-
-fn push_encoded(target: &mut String, text: &str, plain: &[u8]) {
-    const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
-            target.push(char::from(byte));
-        } else {
-            target.push('%');
-            let digits = [byte >> 4, byte & 15].map(usize::from);
-            target.extend(digits.iter().filter_map(|digit| HEX.get(*digit)));
-        }
-    }
-}
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;

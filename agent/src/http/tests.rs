@@ -1,1 +1,0 @@
-//! The metadata port as pods see it, over loopback, with a fake server behind it.
