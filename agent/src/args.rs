@@ -52,3 +52,89 @@ fn metadata_endpoint() -> String {
     let given = std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").ok();
     given.filter(|endpoint| !endpoint.is_empty()).unwrap_or_else(|| "http://169.254.169.254".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::time::Duration;
+
+    use kiam_common::args::{Invocation, parse};
+
+    use super::*;
+    use crate::config::Config;
+
+    const TLS: &str = "--cert=c --key=k --ca=a";
+
+    fn read(flags: &str, variables: &[(&str, &str)]) -> Result<AgentArgs, String> {
+        let argv = std::iter::once("kiam").chain(flags.split_whitespace()).map(OsString::from);
+        let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+        parse("agent", argv, &variable).map_err(|error| error.to_string())
+    }
+
+    fn config(flags: &str) -> Config {
+        read(&format!("{TLS} {flags}"), &[]).unwrap().into()
+    }
+
+    #[test]
+    fn the_defaults_are_kiams() {
+        let config = config("--metadata-endpoint=http://169.254.169.254");
+        assert_eq!(config.listen.to_string(), "0.0.0.0:3100");
+        assert!(!config.allow_ip_query);
+        assert_eq!(config.server.server_address.to_string(), "localhost:9610");
+        assert_eq!(config.server.gateway_timeout_creation, Duration::from_secs(1));
+        assert_eq!(config.ops.prometheus_listen_addr, "localhost:9620");
+    }
+
+    #[test]
+    fn every_flag_of_kiams_agent_is_taken() {
+        let flags = format!(
+            "agent {TLS} --json-log --level=warn --prometheus-listen-addr=:9620 --prometheus-sync-interval=10s \
+             --pprof-listen-addr=:9990 --port=8181 --allow-ip-query --whitelist-route-regexp=^/latest/.* \
+             --server-address=kiam-server:443 --server-address-refresh=0s --gateway-timeout-creation=2s \
+             --grpc-keepalive-time-duration=20s --grpc-keepalive-timeout-duration=3s \
+             --grpc-keepalive-permit-without-stream"
+        );
+        let config = Config::from(read(&flags, &[]).unwrap());
+        assert_eq!(config.listen.port(), 8181);
+        assert!(config.allow_ip_query && config.server.keepalive.grpc_keepalive_permit_without_stream);
+        assert_eq!(config.server.server_address.to_string(), "kiam-server:443");
+    }
+
+    #[test]
+    fn flags_are_variables_too() {
+        let variables =
+            [("KIAM_PORT", "8181"), ("KIAM_ALLOW_IP_QUERY", "true"), ("KIAM_METADATA_ENDPOINT", "http://127.0.0.1:1")];
+        let args = read(TLS, &variables).unwrap();
+        assert_eq!(args.port, 8181);
+        assert!(args.allow_ip_query);
+        assert_eq!(args.metadata_endpoint, Endpoint::parse("http://127.0.0.1:1").unwrap());
+        assert!(!read(&format!("{TLS} --no-allow-ip-query"), &variables).unwrap().allow_ip_query);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_one_line_with_flag_and_value() {
+        for (flags, words) in [
+            ("--port=70000", ["--port", "70000"]),
+            ("--bind=nowhere", ["--bind", "nowhere"]),
+            ("--allow-route-regexp=(", ["--allow-route-regexp", "("]),
+            ("--metadata-endpoint=169.254.169.254", ["--metadata-endpoint", "expected http://host"]),
+            ("--server-address=kiam-server", ["--server-address", "kiam-server"]),
+            ("--allow-ip-query=maybe", ["--allow-ip-query", "maybe"]),
+            ("--iptables", ["--iptables", ""]),
+            ("--host=10.0.0.1", ["--host", ""]),
+        ] {
+            let error = read(&format!("{TLS} {flags}"), &[]).unwrap_err();
+            assert!(words.iter().all(|word| error.contains(word)) && !error.trim_end().contains('\n'), "{error}");
+        }
+        for missing in ["--cert=c --key=k", "--cert=c --ca=a", "--key=k --ca=a"] {
+            assert!(read(missing, &[]).is_err(), "{missing}");
+        }
+    }
+
+    #[test]
+    fn health_has_flags_of_its_own() {
+        let argv = ["kiam", "health", "--cert=c", "--key=k", "--ca=a", "--timeout=5s"].map(OsString::from);
+        let invocation: Invocation<AgentArgs> = parse("agent", argv, &|_| None).unwrap();
+        assert!(matches!(invocation, Invocation::Health(_)));
+    }
+}

@@ -11,4 +11,7 @@ mod metrics;
 mod sync;
 mod unary;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::StartError;

@@ -21,11 +21,17 @@ use crate::metrics::Metrics;
 pub struct AllowedRoutes(Regex);
 
 impl AllowedRoutes {
-    /// Compiles an expression that must match the whole canonical path, the slash in front included.
-    pub fn parse(expression: &str) -> Result<Self, regex::Error> {
+    /// Compiles an expression that must match the whole canonical path, the slash in front included. An error is one
+    /// line.
+    pub fn parse(expression: &str) -> Result<Self, String> {
+        let anchored = format!("^(?:{expression})$");
         // By itself first: an expression may not break out of the group that anchors it.
-        Regex::new(expression)?;
-        Regex::new(&format!("^(?:{expression})$")).map(Self)
+        let compiled = Regex::new(expression).and_then(|_| Regex::new(&anchored));
+        compiled.map(Self).map_err(|error| {
+            let told = error.to_string();
+            let why = told.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            format!("expected a regular expression: {why}")
+        })
     }
 
     fn contain(&self, path: &str) -> bool {

@@ -124,7 +124,13 @@ impl KiamService for Service {
     ) -> Result<Response<Credentials>, Status> {
         self.behave(&request).await?;
         let GetPodCredentialsRequest { ip, role } = request.into_inner();
-        Ok(Response::new(Credentials { access_key_id: ip, token: role, ..Credentials::default() }))
+        Ok(Response::new(Credentials {
+            access_key_id: ip,
+            token: role,
+            secret_access_key: "secret".into(),
+            expiration: "2026-11-21T10:00:00Z".into(),
+            ..Credentials::default()
+        }))
     }
 
     async fn get_health(&self, _: Request<GetHealthRequest>) -> Result<Response<HealthStatus>, Status> {
