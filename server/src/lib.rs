@@ -1,1 +1,17 @@
-//! placeholder
+//! The kiam-rs server: watches pods and namespaces, decides who may have which AWS role, gets credentials from STS, and
+//! answers the agents over gRPC. `ARCHITECTURE.md` shows how the parts hang together; [`app`] builds them all.
+
+pub mod app;
+pub mod args;
+pub mod config;
+pub mod directory;
+pub mod error;
+pub mod events;
+pub mod grpc;
+pub mod issue;
+mod jitter;
+pub mod metrics;
+pub mod policy;
+pub mod role;
+pub mod sts;
+pub mod vault;

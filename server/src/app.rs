@@ -1,0 +1,267 @@
+//! Everything that exists in the server, built from top to bottom. [`run`] is the program; tests [`start`] the same
+//! thing on port 0.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kiam_common::args::{Invocation, USAGE_EXIT_CODE, exit_with_usage, parse_or_exit};
+use kiam_common::clock::Clock;
+use kiam_common::grpc_metrics::GrpcMetrics;
+use kiam_common::listen::listen;
+use kiam_common::ops::{Ops, Readiness};
+use kiam_common::role::ArnError;
+use kiam_common::shutdown::Shutdown;
+use kiam_common::tls::{Identity, Side, TlsError, accept, install_crypto_provider};
+use kiam_common::{health, telemetry};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use prometheus::Registry;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::args::ServerArgs;
+use crate::config::{BaseArnSource, Config, NamespacePolicySetting};
+use crate::directory::Directory;
+use crate::directory::watch::{self, Feed};
+use crate::events::Recorder;
+use crate::events::kubernetes::KubernetesEvents;
+use crate::grpc::{self, connection};
+use crate::issue::Issuer;
+use crate::metrics::{self, EventMetrics, RequestMetrics, VaultMetrics, WatchMetrics};
+use crate::policy::namespace::NamespacePolicy;
+use crate::role::autodetect::{self, AutodetectError};
+use crate::role::resolver::{BaseArn, Resolver};
+use crate::sts::aws::{AwsSts, Settings};
+use crate::vault::Vault;
+use crate::vault::prefetch::{self, PrefetchQueue};
+use crate::vault::refresh;
+
+/// How often the certificate files are looked at.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
+
+/// Why the server did not start. One line each.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The certificate files are not as expected.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(io::Error),
+    /// There is no way to the Kubernetes API.
+    #[error("--kubeconfig: {0}")]
+    Kubeconfig(String),
+    /// The Kubernetes client cannot be built.
+    #[error("cannot make a Kubernetes client: {0}")]
+    Kubernetes(#[from] kube::Error),
+    /// The base ARN cannot be detected.
+    #[error(transparent)]
+    Autodetect(#[from] AutodetectError),
+    /// The role to assume first cannot be resolved.
+    #[error("--assume-role-arn: {0}")]
+    AssumeRole(ArnError),
+    /// The metrics cannot be registered: a defect.
+    #[error("cannot register the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The descriptors cannot be read: a defect.
+    #[error("cannot build server reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+impl StartError {
+    /// 2 for what the user gave wrong, 1 otherwise.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Listen(error)
+                if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) =>
+            {
+                1
+            }
+            Self::Tls(_) | Self::Listen(_) | Self::Kubeconfig(_) | Self::AssumeRole(_) => USAGE_EXIT_CODE,
+            Self::Kubernetes(_) | Self::Autodetect(_) | Self::Metrics(_) | Self::Reflection(_) => 1,
+        }
+    }
+}
+
+/// A part of the server ended before it was told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a part of the server ended before its time")]
+pub struct Broken;
+
+/// A server that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Where agents connect.
+    pub grpc_addr: SocketAddr,
+    /// Where `/metrics` is, unless it is turned off.
+    pub ops_addr: Option<SocketAddr>,
+    supervisor: JoinHandle<Result<(), Broken>>,
+}
+
+impl Running {
+    /// Waits until everything has ended after the shutdown.
+    pub async fn finished(self) -> Result<(), Broken> {
+        self.supervisor.await.unwrap_or(Err(Broken))
+    }
+}
+
+/// The program: reads the command line, serves until SIGTERM.
+pub fn run() -> ExitCode {
+    install_crypto_provider();
+    let invocation = parse_or_exit::<Invocation<ServerArgs>>("server");
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("cannot start the runtime: {error}"), 1),
+    };
+    match invocation {
+        Invocation::Health(args) => runtime.block_on(health::run(*args)),
+        Invocation::Run(args) => runtime.block_on(serve(args)),
+    }
+}
+
+async fn serve(args: ServerArgs) -> ExitCode {
+    telemetry::init(&args.log);
+    let config = Config::try_from(args).unwrap_or_else(|error| exit_with_usage(error));
+    let shutdown = Shutdown::new();
+    let running = match start(config, shutdown.clone()).await {
+        Ok(running) => running,
+        Err(error) => return failed(&error.to_string(), error.exit_code()),
+    };
+    tracing::info!(grpc = %running.grpc_addr, metrics = ?running.ops_addr, "serving");
+    if let Err(error) = shutdown.begin_on_signal().await {
+        return failed(&format!("cannot wait for signals: {error}"), 1);
+    }
+    match running.finished().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error.to_string(), 1),
+    }
+}
+
+fn failed(line: &str, code: u8) -> ExitCode {
+    eprintln!("error: {line}");
+    ExitCode::from(code)
+}
+
+/// Builds and starts everything. It ends when `shutdown` begins: calls under way first, the operators' listener last.
+pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartError> {
+    let clock = Clock::system();
+    let registry = Registry::new();
+    let readiness = Readiness::default();
+    let (pods_listed, namespaces_listed) = (readiness.blocker("pods"), readiness.blocker("namespaces"));
+
+    let identity = Identity::load(&config.tls).await?;
+    identity.register(&registry, Side::Server, &clock)?;
+    let ops = Ops::bind(&config.ops, registry.clone(), readiness.clone()).await.map_err(StartError::Listen)?;
+    let listener = listen("--bind", &config.bind).await.map_err(StartError::Listen)?;
+    let grpc_addr = listener.local_addr().map_err(StartError::Listen)?;
+    let kubernetes = kubernetes(config.kubeconfig.as_deref()).await?;
+
+    let base_arn = base_arn(&config.base_arn).await?;
+    let resolver = Resolver::new(base_arn.clone(), config.session.clone());
+    let directory = Arc::new(Directory::new(resolver.clone(), namespace_policy(config.namespace_policy, base_arn)));
+    let sts = Arc::new(AwsSts::new(&sts_settings(&config, &resolver)?, clock.clone()).await);
+    let vault = Arc::new(Vault::new(sts, clock.clone(), config.session_refresh, VaultMetrics::new(&registry)?));
+    let queue = Arc::new(PrefetchQueue::new(config.prefetch_buffer, metrics::dropped_pods(&registry)?));
+    metrics::sizes(&registry, &directory, &vault)?;
+
+    let background = Shutdown::new();
+    let mut tasks = JoinSet::new();
+    let sink = Arc::new(KubernetesEvents::new(kubernetes.clone()));
+    let (events, recording) = Recorder::new(sink, clock, EventMetrics::new(&registry)?, background.clone());
+    tasks.spawn(recording);
+    let feed = Feed {
+        directory: Arc::clone(&directory),
+        prefetch: Arc::clone(&queue),
+        metrics: WatchMetrics::new(&registry, &watch::RESOURCES)?,
+    };
+    tasks.spawn(watch::pods(kubernetes.clone(), feed.clone(), pods_listed, background.clone()));
+    tasks.spawn(watch::namespaces(kubernetes, feed, namespaces_listed, background.clone()));
+    for _ in 0..config.fetchers {
+        let (queue, directory, vault) = (Arc::clone(&queue), Arc::clone(&directory), Arc::clone(&vault));
+        tasks.spawn(prefetch::work(queue, directory, vault, background.clone()));
+    }
+    tasks.spawn(refresh::keep_fresh(Arc::clone(&vault), Arc::clone(&directory), background.clone()));
+    tasks.spawn(Arc::clone(&identity).keep_current(CERTIFICATES_EVERY, background.clone()));
+
+    let health = grpc::unhealthy().await;
+    let metrics = RequestMetrics::new(&registry)?;
+    let issuer = Issuer { readiness: readiness.clone(), directory, resolver, vault, events, metrics };
+    let counted = GrpcMetrics::server(&registry, &grpc::descriptors())?;
+    let service = grpc::service(Arc::new(issuer), &health, &counted)?;
+    tasks.spawn(grpc::keep_health(health, readiness, shutdown.clone()));
+    let incoming = accept(listener, identity, shutdown.clone());
+    let serving = tokio::spawn(connection::serve(incoming, service, config.connections, shutdown.clone()));
+
+    let ops_addr = ops.as_ref().map(Ops::local_addr);
+    let supervisor = tokio::spawn(supervise(Parts { serving, tasks, background, ops }, shutdown));
+    Ok(Running { grpc_addr, ops_addr, supervisor })
+}
+
+/// What runs, in the order in which it ends.
+struct Parts {
+    serving: JoinHandle<()>,
+    tasks: JoinSet<()>,
+    background: Shutdown,
+    ops: Option<Ops>,
+}
+
+async fn supervise(mut parts: Parts, shutdown: Shutdown) -> Result<(), Broken> {
+    let ops_shutdown = Shutdown::new();
+    let ops = parts.ops.map(|ops| tokio::spawn(ops.serve(ops_shutdown.clone())));
+    let outcome = tokio::select! {
+        biased;
+        () = shutdown.begun() => Ok(()),
+        _ended = parts.tasks.join_next() => Err(Broken),
+        _ended = &mut parts.serving => Err(Broken),
+    };
+    shutdown.begin();
+    if !parts.serving.is_finished() {
+        let _ended = parts.serving.await;
+    }
+    parts.background.begin();
+    while parts.tasks.join_next().await.is_some() {}
+    ops_shutdown.begin();
+    if let Some(ops) = ops {
+        let _ended = ops.await;
+    }
+    outcome
+}
+
+async fn kubernetes(kubeconfig: Option<&Path>) -> Result<kube::Client, StartError> {
+    let config = match kubeconfig {
+        None => kube::Config::incluster()
+            .map_err(|error| StartError::Kubeconfig(format!("not given, and this is not inside a cluster: {error}")))?,
+        Some(file) => {
+            let unusable = |error| StartError::Kubeconfig(format!("{}: {error}", file.display()));
+            let kubeconfig = Kubeconfig::read_from(file).map_err(unusable)?;
+            let options = KubeConfigOptions::default();
+            kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)?
+        }
+    };
+    Ok(kube::Client::try_from(config)?)
+}
+
+async fn base_arn(source: &BaseArnSource) -> Result<BaseArn, StartError> {
+    match source {
+        BaseArnSource::Given(base) => Ok(base.clone()),
+        BaseArnSource::Autodetect => Ok(autodetect::base_arn().await?),
+    }
+}
+
+fn namespace_policy(setting: NamespacePolicySetting, base: BaseArn) -> NamespacePolicy {
+    match setting {
+        NamespacePolicySetting::Permitted { anchored } => NamespacePolicy::Permitted { anchored },
+        NamespacePolicySetting::Kube2iam => NamespacePolicy::Kube2iam { base },
+    }
+}
+
+fn sts_settings(config: &Config, resolver: &Resolver) -> Result<Settings, StartError> {
+    let assume_role = config.assume_role.as_deref().map(|role| resolver.arn(role)).transpose();
+    Ok(Settings {
+        region: config.region.clone(),
+        assume_role: assume_role.map_err(StartError::AssumeRole)?,
+        session_duration: config.session_duration,
+    })
+}

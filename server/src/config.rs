@@ -1,0 +1,165 @@
+//! What the server is to do: the flags, checked against each other. [`crate::app`] takes nothing else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kiam_common::args::{OpsArgs, TlsArgs};
+use kiam_common::role::SessionName;
+
+use crate::args::{NamespacePolicyArg, ServerArgs};
+use crate::grpc::connection::Limits;
+use crate::role::resolver::BaseArn;
+
+/// The sessions that STS gives at all.
+const SESSION_DURATIONS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(15 * 60)..=Duration::from_secs(12 * 60 * 60);
+/// The longest that STS gives to who has assumed a role already ("role chaining").
+const LONGEST_CHAINED_SESSION: Duration = Duration::from_secs(60 * 60);
+/// The least default of `--session-refresh`.
+const LEAST_REFRESH: Duration = Duration::from_secs(5 * 60);
+
+/// A valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where agents connect: `host:port`, or Go's `:port`.
+    pub bind: String,
+    /// The listeners for operators.
+    pub ops: OpsArgs,
+    /// The files of the gRPC identity and trust.
+    pub tls: TlsArgs,
+    /// How long connections live.
+    pub connections: Limits,
+    /// Kubernetes configuration file; none inside a cluster.
+    pub kubeconfig: Option<PathBuf>,
+    /// What goes in front of role names.
+    pub base_arn: BaseArnSource,
+    /// Which annotation of a namespace permits roles, and how.
+    pub namespace_policy: NamespacePolicySetting,
+    /// The session name of pods that name none.
+    pub session: SessionName,
+    /// DurationSeconds of each session.
+    pub session_duration: Duration,
+    /// How long before its end a session is renewed.
+    pub session_refresh: Duration,
+    /// The role that the server assumes first: a name or an ARN.
+    pub assume_role: Option<String>,
+    /// The AWS region whose STS to ask; none for the AWS SDK's own chain.
+    pub region: Option<String>,
+    /// Workers that fetch ahead.
+    pub fetchers: usize,
+    /// Pods that may wait for them.
+    pub prefetch_buffer: usize,
+}
+
+/// Where the base ARN comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BaseArnSource {
+    /// `--role-base-arn`
+    Given(BaseArn),
+    /// `--role-base-arn-autodetect`
+    Autodetect,
+}
+
+/// `--namespace-policy` and `--disable-strict-namespace-regexp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespacePolicySetting {
+    /// Kiam's expression.
+    Permitted {
+        /// It must match the whole ARN.
+        anchored: bool,
+    },
+    /// kube2iam's globs.
+    Kube2iam,
+}
+
+/// A flag, or two together, that make no sense. One line that names them and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl TryFrom<ServerArgs> for Config {
+    type Error = ConfigError;
+
+    fn try_from(args: ServerArgs) -> Result<Self, ConfigError> {
+        let base_arn = base_arn(&args)?;
+        let session_duration = session_duration(&args)?;
+        let session_refresh = session_refresh(&args)?;
+        Ok(Self {
+            base_arn,
+            session_duration,
+            session_refresh,
+            region: region(&args.region)?,
+            fetchers: at_least_one("--fetchers", args.fetchers)?,
+            prefetch_buffer: at_least_one("--prefetch-buffer-size", args.prefetch_buffer_size)?,
+            namespace_policy: match args.namespace_policy {
+                NamespacePolicyArg::Permitted => {
+                    NamespacePolicySetting::Permitted { anchored: !args.disable_strict_namespace_regexp }
+                }
+                NamespacePolicyArg::Kube2iam => NamespacePolicySetting::Kube2iam,
+            },
+            session: SessionName::from_text(&args.session),
+            assume_role: (!args.assume_role_arn.is_empty()).then_some(args.assume_role_arn),
+            kubeconfig: (!args.kubeconfig.as_os_str().is_empty()).then_some(args.kubeconfig),
+            bind: args.bind,
+            ops: args.ops,
+            tls: args.tls,
+            connections: Limits {
+                keepalive_time: args.keepalive.grpc_keepalive_time_duration,
+                keepalive_timeout: args.keepalive.grpc_keepalive_timeout_duration,
+                idle: args.grpc_max_connection_idle_duration,
+                age: args.grpc_max_connection_age_duration,
+                age_grace: args.grpc_max_connection_age_grace_duration,
+            },
+        })
+    }
+}
+
+fn base_arn(args: &ServerArgs) -> Result<BaseArnSource, ConfigError> {
+    match (&args.role_base_arn, args.role_base_arn_autodetect) {
+        (Some(base), false) => Ok(BaseArnSource::Given(base.clone())),
+        (None, true) => Ok(BaseArnSource::Autodetect),
+        (None, false) => Err(ConfigError("one of --role-base-arn and --role-base-arn-autodetect is required".into())),
+        (Some(_), true) => Err(ConfigError("--role-base-arn and --role-base-arn-autodetect exclude each other".into())),
+    }
+}
+
+fn session_duration(args: &ServerArgs) -> Result<Duration, ConfigError> {
+    let duration = args.session_duration;
+    if !SESSION_DURATIONS.contains(&duration) {
+        return Err(ConfigError(format!("--session-duration: {duration:?} is not valid: expected 15m to 12h")));
+    }
+    if !args.assume_role_arn.is_empty() && duration > LONGEST_CHAINED_SESSION {
+        return Err(ConfigError(format!(
+            "--session-duration: {duration:?} is not valid with --assume-role-arn: expected at most 1h, \
+             the most that AWS gives to a role that assumes another (role chaining)"
+        )));
+    }
+    Ok(duration)
+}
+
+fn session_refresh(args: &ServerArgs) -> Result<Duration, ConfigError> {
+    let duration = args.session_duration;
+    let refresh = args.session_refresh.unwrap_or_else(|| LEAST_REFRESH.max(duration / 2));
+    if refresh >= duration {
+        return Err(ConfigError(format!(
+            "--session-refresh: {refresh:?} is not valid: expected less than --session-duration, which is {duration:?}"
+        )));
+    }
+    Ok(refresh)
+}
+
+fn region(text: &str) -> Result<Option<String>, ConfigError> {
+    // It becomes a part of the endpoint's host name.
+    if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        return Err(ConfigError(format!("--region: {text:?} is not valid: expected a region such as eu-west-1")));
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn at_least_one(flag: &str, count: usize) -> Result<usize, ConfigError> {
+    if count == 0 { Err(ConfigError(format!("{flag}: 0 is not valid: expected at least 1"))) } else { Ok(count) }
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,163 @@
+//! What the server knows of the cluster: pods by IP, and what their namespaces permit.
+//!
+//! ```text
+//! Kubernetes API ──► watch ──► apply / delete / reset ──► PodIndex, NamespaceIndex ──► look-ups by `issue`, `vault`
+//! ```
+//!
+//! Everything here but [`watch`] and the types it decodes is plain and synchronous. A lock is held for one look-up
+//! or one change, never for a list: a new list is indexed aside and swapped in whole, so that the old one answers
+//! until the new one is complete.
+
+mod intern;
+mod lenient;
+pub mod namespaces;
+pub mod pods;
+pub mod watch;
+mod wire;
+
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use kiam_common::role::RoleIdentity;
+use tokio::sync::watch::Sender;
+
+use crate::policy::Decision;
+use crate::policy::namespace::{NamespacePolicy, NamespaceRule};
+use crate::role::resolver::Resolver;
+use namespaces::{NamespaceFields, NamespaceIndex};
+use pods::{Demand, Owner, PodFields, PodIndex};
+
+/// The server's index of pods and namespaces.
+#[derive(Debug)]
+pub struct Directory {
+    resolver: Resolver,
+    policy: NamespacePolicy,
+    pods: RwLock<PodIndex>,
+    namespaces: RwLock<NamespaceIndex>,
+    /// Wakes those that wait for a pod or a namespace to appear.
+    changes: Sender<()>,
+}
+
+impl Directory {
+    /// An empty directory.
+    pub fn new(resolver: Resolver, policy: NamespacePolicy) -> Self {
+        Self { resolver, policy, pods: RwLock::default(), namespaces: RwLock::default(), changes: Sender::default() }
+    }
+
+    /// Takes in what the API says of a pod now. Returns what it asks for, if that is new.
+    pub fn apply_pod(&self, fields: &PodFields) -> Option<Demand> {
+        let demand = write(&self.pods).apply(fields, &self.resolver);
+        self.changes.send_replace(());
+        demand
+    }
+
+    /// Forgets a pod.
+    pub fn delete_pod(&self, uid: &str) {
+        write(&self.pods).delete(uid);
+    }
+
+    /// Forgets whichever pod has a name.
+    pub fn delete_pod_named(&self, namespace: &str, name: &str) {
+        write(&self.pods).delete_named(namespace, name);
+    }
+
+    /// Adds a pod to a list that will replace the index.
+    pub fn draft_pod(&self, draft: &mut PodIndex, fields: &PodFields) {
+        draft.apply(fields, &self.resolver);
+    }
+
+    /// Replaces every pod by a complete list. Returns everything that is asked for.
+    pub fn reset_pods(&self, pods: PodIndex) -> Vec<Demand> {
+        let demands = pods.demands(None);
+        let old = std::mem::replace(&mut *write(&self.pods), pods);
+        drop(old); // after the lock, as it takes a while
+        self.changes.send_replace(());
+        demands
+    }
+
+    /// Takes in what the API says of a namespace now. Returns what its pods ask for, if its rule is new.
+    pub fn apply_namespace(&self, fields: &NamespaceFields) -> Vec<Demand> {
+        let rule = self.policy.compile(&fields.annotations);
+        if !write(&self.namespaces).apply(&fields.name, rule) {
+            return Vec::new();
+        }
+        self.changes.send_replace(());
+        read(&self.pods).demands(Some(&fields.name))
+    }
+
+    /// Forgets a namespace; its pods get nothing from now on.
+    pub fn delete_namespace(&self, name: &str) {
+        write(&self.namespaces).delete(name);
+    }
+
+    /// Adds a namespace to a list that will replace the index.
+    pub fn draft_namespace(&self, draft: &mut NamespaceIndex, fields: &NamespaceFields) {
+        draft.apply(&fields.name, self.policy.compile(&fields.annotations));
+    }
+
+    /// Replaces every namespace by a complete list. Returns everything that is asked for.
+    pub fn reset_namespaces(&self, namespaces: NamespaceIndex) -> Vec<Demand> {
+        *write(&self.namespaces) = namespaces;
+        self.changes.send_replace(());
+        read(&self.pods).demands(None)
+    }
+
+    /// Which pod has an IP. If none is known, waits for one to appear.
+    pub async fn wait_for_pod(&self, ip: IpAddr, up_to: Duration) -> Owner {
+        let look = || match read(&self.pods).owner_of(ip) {
+            Owner::Unknown => None,
+            known => Some(known),
+        };
+        self.wait_for(up_to, look).await.unwrap_or(Owner::Unknown)
+    }
+
+    /// What a namespace permits. If it is not known, waits for it to appear.
+    pub async fn wait_for_rule(&self, namespace: &str, up_to: Duration) -> Option<Arc<NamespaceRule>> {
+        self.wait_for(up_to, || read(&self.namespaces).rule(namespace)).await
+    }
+
+    /// Whether policy lets the pods of the demand's namespace have what they ask for.
+    pub fn permits(&self, demand: &Demand) -> bool {
+        let rule = read(&self.namespaces).rule(&demand.namespace);
+        rule.is_some_and(|rule| rule.decide(&demand.identity.arn) == Decision::Allowed)
+    }
+
+    /// Whether a pod asks for a role identity and may have it.
+    pub fn is_wanted(&self, identity: &Arc<RoleIdentity>) -> bool {
+        let namespaces: Vec<_> = read(&self.pods).namespaces_asking_for(identity).map(Arc::clone).collect();
+        namespaces.into_iter().any(|namespace| self.permits(&Demand { identity: Arc::clone(identity), namespace }))
+    }
+
+    /// How many pods are known.
+    pub fn pod_count(&self) -> usize {
+        read(&self.pods).len()
+    }
+
+    /// How many namespaces are known.
+    pub fn namespace_count(&self) -> usize {
+        read(&self.namespaces).len()
+    }
+
+    async fn wait_for<T>(&self, up_to: Duration, look: impl Fn() -> Option<T>) -> Option<T> {
+        let mut changes = self.changes.subscribe();
+        let found = async {
+            loop {
+                if let Some(found) = look() {
+                    return Some(found);
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(up_to, found).await.ok().flatten()
+    }
+}
+
+// A panic while a lock is held is a defect that the index survives: each change is complete in itself.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

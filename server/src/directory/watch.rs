@@ -1,0 +1,175 @@
+//! Feeds the directory from the Kubernetes API: one watch for pods, one for namespaces, all of the cluster. Started by
+//! [`crate::app`]; nothing else in the directory knows of kube.
+//!
+//! A watch survives everything short of the shutdown: disconnects resume, 410 Gone lists anew, errors back off. Its
+//! readiness blocker clears when the first list is complete. While a later list is read, the old index answers.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use kiam_common::ops::Blocker;
+use kiam_common::shutdown::Shutdown;
+use kube::api::Api;
+use kube::core::Resource;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, ResourceExt as _};
+
+use super::Directory;
+use super::namespaces::{NamespaceFields, NamespaceIndex};
+use super::pods::{Demand, PodFields, PodIndex};
+use super::wire::{Kind, Namespaces, Pods, Watched};
+use crate::metrics::WatchMetrics;
+use crate::vault::prefetch::PrefetchQueue;
+
+/// What is watched, by its name in URLs, readiness blockers and metrics.
+pub const RESOURCES: [&str; 2] = [Pods::PLURAL, Namespaces::PLURAL];
+
+/// Objects in each page of a list.
+const PAGE_SIZE: u32 = 500;
+
+/// Where the watches put what they learn.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// The index.
+    pub directory: Arc<Directory>,
+    /// Gets what pods ask for.
+    pub prefetch: Arc<PrefetchQueue>,
+    /// Counts what goes wrong.
+    pub metrics: WatchMetrics,
+}
+
+/// Watches pods until the shutdown.
+pub async fn pods(client: Client, feed: Feed, listed: Blocker, shutdown: Shutdown) {
+    follow::<Pods>(client, feed, listed, shutdown).await;
+}
+
+/// Watches namespaces until the shutdown.
+pub async fn namespaces(client: Client, feed: Feed, listed: Blocker, shutdown: Shutdown) {
+    follow::<Namespaces>(client, feed, listed, shutdown).await;
+}
+
+/// A kind of object that the directory indexes.
+trait Indexed: Kind {
+    /// A list that is being read.
+    type Draft: Default + Send;
+
+    fn apply(directory: &Directory, fields: &Self::Fields) -> Vec<Demand>;
+    fn delete(directory: &Directory, namespace: &str, name: &str, fields: Option<&Self::Fields>);
+    fn draft(directory: &Directory, draft: &mut Self::Draft, fields: &Self::Fields);
+    fn reset(directory: &Directory, draft: Self::Draft) -> Vec<Demand>;
+}
+
+async fn follow<K: Indexed>(client: Client, feed: Feed, listed: Blocker, shutdown: Shutdown)
+where
+    Watched<K>: Resource<DynamicType = ()> + Clone + Debug,
+{
+    let config = watcher::Config::default().page_size(PAGE_SIZE);
+    let events = watcher(Api::<Watched<K>>::all(client), config).default_backoff();
+    let mut events = std::pin::pin!(events);
+    let mut draft = K::Draft::default();
+    loop {
+        let event = tokio::select! {
+            () = shutdown.begun() => return,
+            event = events.next() => event,
+        };
+        match event {
+            Some(Ok(event)) => feed.take::<K>(event, &mut draft, &listed),
+            Some(Err(error)) => {
+                feed.metrics.failed(K::PLURAL);
+                tracing::warn!(resource = K::PLURAL, "watch of the Kubernetes API: {error}");
+            }
+            None => return,
+        }
+    }
+}
+
+impl Feed {
+    fn take<K: Indexed>(&self, event: Event<Watched<K>>, draft: &mut K::Draft, listed: &Blocker) {
+        let demands = match event {
+            Event::Init => {
+                *draft = K::Draft::default();
+                return;
+            }
+            Event::InitApply(object) => {
+                if let Some(fields) = self.decoded(&object) {
+                    K::draft(&self.directory, draft, fields);
+                }
+                return;
+            }
+            Event::InitDone => {
+                let demands = K::reset(&self.directory, std::mem::take(draft));
+                listed.clear();
+                tracing::info!(resource = K::PLURAL, "listed");
+                demands
+            }
+            Event::Apply(object) => match self.decoded(&object) {
+                Some(fields) => K::apply(&self.directory, fields),
+                // What it was before says nothing about what it is now.
+                None => return self.forget(&object),
+            },
+            Event::Delete(object) => return self.forget(&object),
+        };
+        for demand in demands {
+            self.prefetch.offer(demand);
+        }
+    }
+
+    fn forget<K: Indexed>(&self, object: &Watched<K>) {
+        let namespace = object.namespace().unwrap_or_default();
+        K::delete(&self.directory, &namespace, &object.name_any(), object.fields.as_ref().ok());
+    }
+
+    fn decoded<'o, K: Indexed>(&self, object: &'o Watched<K>) -> Option<&'o K::Fields> {
+        let report = |error: &String| {
+            self.metrics.skipped(K::PLURAL);
+            let namespace = object.namespace().unwrap_or_default();
+            tracing::warn!(resource = K::PLURAL, namespace, name = object.name_any(), "skipped: {error}");
+        };
+        object.fields.as_ref().inspect_err(|error| report(error)).ok()
+    }
+}
+
+impl Indexed for Pods {
+    type Draft = PodIndex;
+
+    fn apply(directory: &Directory, fields: &PodFields) -> Vec<Demand> {
+        directory.apply_pod(fields).into_iter().collect()
+    }
+
+    fn delete(directory: &Directory, namespace: &str, name: &str, fields: Option<&PodFields>) {
+        match fields {
+            Some(fields) => directory.delete_pod(&fields.uid),
+            None => directory.delete_pod_named(namespace, name),
+        }
+    }
+
+    fn draft(directory: &Directory, draft: &mut PodIndex, fields: &PodFields) {
+        directory.draft_pod(draft, fields);
+    }
+
+    fn reset(directory: &Directory, draft: PodIndex) -> Vec<Demand> {
+        directory.reset_pods(draft)
+    }
+}
+
+impl Indexed for Namespaces {
+    type Draft = NamespaceIndex;
+
+    fn apply(directory: &Directory, fields: &NamespaceFields) -> Vec<Demand> {
+        directory.apply_namespace(fields)
+    }
+
+    fn delete(directory: &Directory, _: &str, name: &str, _: Option<&NamespaceFields>) {
+        directory.delete_namespace(name);
+    }
+
+    fn draft(directory: &Directory, draft: &mut NamespaceIndex, fields: &NamespaceFields) {
+        directory.draft_namespace(draft, fields);
+    }
+
+    fn reset(directory: &Directory, draft: NamespaceIndex) -> Vec<Demand> {
+        directory.reset_namespaces(draft)
+    }
+}

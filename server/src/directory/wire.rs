@@ -1,0 +1,234 @@
+//! Pods and namespaces as they are read from the Kubernetes API: only the fields that matter are decoded, and an object
+//! that cannot be decoded arrives as an error that names it.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use kube::core::{ClusterResourceScope, NamespaceResourceScope, ObjectMeta, Resource};
+use serde::{Deserialize, Deserializer};
+
+use super::lenient::Lenient;
+use super::namespaces::NamespaceFields;
+use super::pods::PodFields;
+use crate::policy::namespace::NamespaceAnnotations;
+use crate::role::RoleAnnotations;
+
+/// An object of a kind that is watched: its metadata for kube's watcher, and the fields for the index.
+#[derive(Clone, Debug)]
+pub(super) struct Watched<K: Kind> {
+    meta: ObjectMeta,
+    /// The fields, or why they could not be decoded.
+    pub(super) fields: Result<K::Fields, String>,
+}
+
+/// A kind of object that is watched.
+pub(super) trait Kind: Clone + Send + Sync + 'static {
+    /// What is kept of it.
+    type Fields: Clone + std::fmt::Debug + Send;
+    /// Its form on the wire.
+    type Wire: for<'de> Deserialize<'de> + Default;
+    /// `NamespaceResourceScope` or `ClusterResourceScope`.
+    type Scope;
+    /// `Pod`
+    const KIND: &'static str;
+    /// `pods`
+    const PLURAL: &'static str;
+
+    /// Splits the wire form.
+    fn split(wire: Self::Wire) -> (Lenient<Meta>, Result<Self::Fields, String>);
+}
+
+impl<K: Kind> Resource for Watched<K> {
+    type DynamicType = ();
+    type Scope = K::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        K::KIND.into()
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        K::PLURAL.into()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.meta
+    }
+}
+
+impl<'de, K: Kind> Deserialize<'de> for Watched<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (meta, fields) = match Lenient::<K::Wire>::deserialize(deserializer)?.0 {
+            Ok(wire) => K::split(wire),
+            Err(error) => (Lenient::default(), Err(error)),
+        };
+        Ok(Self { meta: meta.0.unwrap_or_default().into(), fields })
+    }
+}
+
+/// `kind: Pod`
+#[derive(Clone, Debug)]
+pub(super) struct Pods;
+
+/// `kind: Namespace`
+#[derive(Clone, Debug)]
+pub(super) struct Namespaces;
+
+/// `metadata`, without the annotations.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Meta {
+    name: Lenient<String>,
+    namespace: Lenient<String>,
+    uid: Lenient<String>,
+    resource_version: Lenient<String>,
+    annotations: Lenient<Annotations>,
+}
+
+impl From<Meta> for ObjectMeta {
+    fn from(meta: Meta) -> Self {
+        Self {
+            name: meta.name.0.ok(),
+            namespace: meta.namespace.0.ok(),
+            uid: meta.uid.0.ok(),
+            resource_version: meta.resource_version.0.ok(),
+            ..Self::default()
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Annotations {
+    #[serde(rename = "iam.amazonaws.com/role")]
+    role: Lenient<Option<String>>,
+    #[serde(rename = "iam.amazonaws.com/session-name")]
+    session_name: Lenient<Option<String>>,
+    #[serde(rename = "iam.amazonaws.com/external-id")]
+    external_id: Lenient<Option<String>>,
+    #[serde(rename = "iam.amazonaws.com/permitted")]
+    permitted: Lenient<Option<String>>,
+    #[serde(rename = "iam.amazonaws.com/allowed-roles")]
+    allowed_roles: Lenient<Option<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PodWire {
+    metadata: Lenient<Meta>,
+    spec: Lenient<PodSpec>,
+    status: Lenient<PodStatus>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PodSpec {
+    node_name: Lenient<Option<String>>,
+    host_network: Lenient<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PodStatus {
+    phase: Lenient<String>,
+    #[serde(rename = "podIP")]
+    pod_ip: Lenient<String>,
+    #[serde(rename = "podIPs")]
+    pod_ips: Lenient<Vec<Lenient<PodIp>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PodIp {
+    ip: Lenient<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NamespaceWire {
+    metadata: Lenient<Meta>,
+}
+
+impl Kind for Pods {
+    type Fields = PodFields;
+    type Wire = PodWire;
+    type Scope = NamespaceResourceScope;
+    const KIND: &'static str = "Pod";
+    const PLURAL: &'static str = "pods";
+
+    fn split(wire: PodWire) -> (Lenient<Meta>, Result<PodFields, String>) {
+        let meta = wire.metadata.clone();
+        (meta, pod_fields(wire))
+    }
+}
+
+impl Kind for Namespaces {
+    type Fields = NamespaceFields;
+    type Wire = NamespaceWire;
+    type Scope = ClusterResourceScope;
+    const KIND: &'static str = "Namespace";
+    const PLURAL: &'static str = "namespaces";
+
+    fn split(wire: NamespaceWire) -> (Lenient<Meta>, Result<NamespaceFields, String>) {
+        let meta = wire.metadata.clone();
+        (meta, namespace_fields(wire))
+    }
+}
+
+fn pod_fields(wire: PodWire) -> Result<PodFields, String> {
+    let meta = at("metadata", wire.metadata)?;
+    let spec = at("spec", wire.spec)?;
+    let status = at("status", wire.status)?;
+    let annotations = at("metadata.annotations", meta.annotations)?;
+    let phase = at("status.phase", status.phase)?;
+    Ok(PodFields {
+        uid: required("metadata.uid", meta.uid)?,
+        namespace: required("metadata.namespace", meta.namespace)?,
+        name: required("metadata.name", meta.name)?,
+        node: at("spec.nodeName", spec.node_name)?,
+        host_network: at("spec.hostNetwork", spec.host_network)?,
+        finished: phase == "Succeeded" || phase == "Failed",
+        ips: ips(status.pod_ip, status.pod_ips)?,
+        annotations: RoleAnnotations {
+            role: at(crate::role::ROLE, annotations.role)?,
+            session_name: at(crate::role::SESSION_NAME, annotations.session_name)?,
+            external_id: at(crate::role::EXTERNAL_ID, annotations.external_id)?,
+        },
+    })
+}
+
+fn namespace_fields(wire: NamespaceWire) -> Result<NamespaceFields, String> {
+    let meta = at("metadata", wire.metadata)?;
+    let annotations = at("metadata.annotations", meta.annotations)?;
+    Ok(NamespaceFields {
+        name: required("metadata.name", meta.name)?,
+        annotations: NamespaceAnnotations {
+            permitted: at(crate::policy::namespace::PERMITTED, annotations.permitted)?,
+            allowed_roles: at(crate::policy::namespace::ALLOWED_ROLES, annotations.allowed_roles)?,
+        },
+    })
+}
+
+fn ips(pod_ip: Lenient<String>, pod_ips: Lenient<Vec<Lenient<PodIp>>>) -> Result<Vec<IpAddr>, String> {
+    let mut texts = vec![at("status.podIP", pod_ip)?];
+    for pod_ip in at("status.podIPs", pod_ips)? {
+        texts.push(at("status.podIPs", at("status.podIPs", pod_ip)?.ip)?);
+    }
+    texts.retain(|text| !text.is_empty());
+    texts.iter().map(|text| text.parse().map_err(|_| format!("status.podIPs: {text:?} is not an IP address"))).collect()
+}
+
+fn at<T>(field: &str, value: Lenient<T>) -> Result<T, String> {
+    value.0.map_err(|error| format!("{field}: {error}"))
+}
+
+fn required(field: &str, value: Lenient<String>) -> Result<String, String> {
+    let text = at(field, value)?;
+    if text.is_empty() { Err(format!("{field}: missing")) } else { Ok(text) }
+}

@@ -1,0 +1,61 @@
+//! `kiam.KiamService`: Kiam v4's unary calls.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use kiam_proto::kiam::kiam_service_server::KiamService;
+use kiam_proto::kiam::{
+    Credentials, GetHealthRequest, GetPodCredentialsRequest, GetPodRoleRequest, HealthStatus, Role,
+};
+use tonic::{Request, Response, Status};
+
+use super::deadline::patience;
+use super::status::status;
+use crate::issue::{Asked, Issuer};
+
+/// What Kiam's clients take for healthy.
+const OK: &str = "ok";
+
+/// The service.
+pub(super) struct Kiam {
+    issuer: Arc<Issuer>,
+}
+
+impl Kiam {
+    pub(super) fn new(issuer: Arc<Issuer>) -> Self {
+        Self { issuer }
+    }
+}
+
+#[tonic::async_trait]
+impl KiamService for Kiam {
+    async fn get_pod_role(&self, request: Request<GetPodRoleRequest>) -> Result<Response<Role>, Status> {
+        let (agent, patience) = (request.remote_addr(), patience(request.metadata()));
+        let GetPodRoleRequest { ip } = request.into_inner();
+        log("GetPodRole", &ip, "", agent);
+        let role = self.issuer.role(Asked { ip: &ip, patience }).await.map_err(|error| status(&error))?;
+        // Kiam's answer for a pod without a role is an empty name.
+        Ok(Response::new(Role { name: role.as_deref().unwrap_or_default().to_owned() }))
+    }
+
+    async fn get_pod_credentials(
+        &self,
+        request: Request<GetPodCredentialsRequest>,
+    ) -> Result<Response<Credentials>, Status> {
+        let (agent, patience) = (request.remote_addr(), patience(request.metadata()));
+        let GetPodCredentialsRequest { ip, role } = request.into_inner();
+        log("GetPodCredentials", &ip, &role, agent);
+        let issued = self.issuer.credentials(Asked { ip: &ip, patience }, &role).await;
+        let credentials = issued.map_err(|error| status(&error))?;
+        Ok(Response::new(Credentials::from(&*credentials)))
+    }
+
+    async fn get_health(&self, _: Request<GetHealthRequest>) -> Result<Response<HealthStatus>, Status> {
+        Ok(Response::new(HealthStatus { message: OK.into() }))
+    }
+}
+
+fn log(method: &'static str, ip: &str, role: &str, agent: Option<SocketAddr>) {
+    let agent = agent.map(tracing::field::display);
+    tracing::debug!(method, pod_ip = ip, role, agent, "request");
+}

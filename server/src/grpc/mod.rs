@@ -1,0 +1,82 @@
+//! The gRPC side: [`kiam`] decodes, calls [`crate::issue`] and encodes; [`status`] is how errors leave; [`connection`]
+//! drives each connection. Health and server reflection (v1 and v1alpha) stand beside the service.
+
+mod activity;
+pub mod connection;
+mod deadline;
+mod kiam;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use kiam_common::grpc_metrics::{CountedService, GrpcMetrics};
+use kiam_common::ops::Readiness;
+use kiam_common::shutdown::Shutdown;
+use kiam_proto::FILE_DESCRIPTOR_SET;
+use kiam_proto::kiam::kiam_service_server::KiamServiceServer;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tower::Layer as _;
+
+use crate::issue::Issuer;
+
+/// The names that health is known by: the server as a whole, and its service.
+const HEALTH_NAMES: [&str; 2] = ["", "kiam.KiamService"];
+
+/// Every service, counted.
+pub type Service = CountedService<Routes>;
+
+/// The descriptors of every service: what the labels of the metrics are made of.
+pub fn descriptors() -> [&'static [u8]; 4] {
+    [
+        FILE_DESCRIPTOR_SET,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ]
+}
+
+/// Puts the services together.
+pub fn service(
+    issuer: Arc<Issuer>,
+    health: &HealthReporter,
+    metrics: &GrpcMetrics,
+) -> Result<Service, tonic_reflection::server::Error> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(KiamServiceServer::new(kiam::Kiam::new(issuer)))
+        .add_service(HealthServer::new(HealthService::from_health_reporter(health.clone())))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Ok(metrics.layer().layer(routes.prepare()))
+}
+
+/// What `grpc.health.v1` shows before anything is known; the crate's own beginning would be SERVING.
+pub async fn unhealthy() -> HealthReporter {
+    let reporter = HealthReporter::new();
+    report(&reporter, ServingStatus::NotServing).await;
+    reporter
+}
+
+/// Keeps `grpc.health.v1` true: SERVING from readiness until the shutdown.
+pub async fn keep_health(reporter: HealthReporter, readiness: Readiness, shutdown: Shutdown) {
+    tokio::select! {
+        () = readiness.ready() => report(&reporter, ServingStatus::Serving).await,
+        () = shutdown.begun() => return,
+    }
+    shutdown.begun().await;
+    report(&reporter, ServingStatus::NotServing).await;
+}
+
+async fn report(reporter: &HealthReporter, status: ServingStatus) {
+    for name in HEALTH_NAMES {
+        reporter.set_service_status(name, status).await;
+    }
+}

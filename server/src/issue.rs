@@ -1,0 +1,131 @@
+//! The main path: an IP becomes a pod, the pod a role, the role credentials. Called by [`crate::grpc::kiam`] for each
+//! request; everything it needs is plain values and the two outside edges behind the vault and the events.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kiam_common::credentials::Credentials;
+use kiam_common::ops::Readiness;
+use kiam_common::reason::Reason;
+use tokio::time::Instant;
+
+use crate::directory::Directory;
+use crate::directory::pods::{Owner, Pod};
+use crate::error::Error;
+use crate::events::Recorder;
+use crate::metrics::RequestMetrics;
+use crate::policy::{self, Decision};
+use crate::role::resolver::Resolver;
+use crate::role::{AnnotatedRole, PodRole};
+use crate::vault::Vault;
+
+/// Issues roles and credentials to pods.
+pub struct Issuer {
+    /// Says when the directory is complete.
+    pub readiness: Readiness,
+    /// Who has which IP, and what namespaces permit.
+    pub directory: Arc<Directory>,
+    /// Reads the role that a request names.
+    pub resolver: Resolver,
+    /// Where credentials come from.
+    pub vault: Arc<Vault>,
+    /// Tells pods' owners of refusals.
+    pub events: Recorder,
+    /// Counts refusals.
+    pub metrics: RequestMetrics,
+}
+
+/// A request about the pod with an IP.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The IP in text form.
+    pub ip: &'a str,
+    /// How long to wait for a pod or namespace that is not known yet.
+    pub patience: Duration,
+}
+
+impl Issuer {
+    /// The role that the pod is annotated with, in the annotation's own words; none if it has none.
+    pub async fn role(&self, asked: Asked<'_>) -> Result<Option<Arc<str>>, Error> {
+        let pod = self.pod(asked).await.inspect_err(|error| self.refused(asked, None, "", error))?;
+        let annotated = match annotated_role(&pod) {
+            Err(Error::NoRole) => return Ok(None),
+            annotated => annotated.inspect_err(|error| self.refused(asked, Some(&pod), "", error))?,
+        };
+        Ok(Some(Arc::clone(&annotated.text)))
+    }
+
+    /// Credentials of `role` for the pod, if it is the pod's own and policy lets the pod have it.
+    pub async fn credentials(&self, asked: Asked<'_>, role: &str) -> Result<Arc<Credentials>, Error> {
+        let deadline = Instant::now() + asked.patience;
+        let pod = self.pod(asked).await.inspect_err(|error| self.refused(asked, None, role, error))?;
+        let issued = self.credentials_of(&pod, role, deadline).await;
+        issued.inspect_err(|error| self.refused(asked, Some(&pod), role, error))
+    }
+
+    async fn pod(&self, asked: Asked<'_>) -> Result<Arc<Pod>, Error> {
+        let waiting_for = self.readiness.waiting_for();
+        if !waiting_for.is_empty() {
+            return Err(Error::NotReady { waiting_for });
+        }
+        let ip: IpAddr = asked.ip.parse().map_err(|_| Error::BadIp(asked.ip.chars().take(64).collect()))?;
+        match self.directory.wait_for_pod(ip, asked.patience).await {
+            Owner::Pod(pod) => Ok(pod),
+            Owner::Unknown => Err(Error::PodNotFound(ip)),
+            Owner::Ambiguous(pods) => Err(Error::PodAmbiguous { ip, pods }),
+        }
+    }
+
+    async fn credentials_of(&self, pod: &Pod, role: &str, deadline: Instant) -> Result<Arc<Credentials>, Error> {
+        let annotated = annotated_role(pod)?;
+        let requested = self.resolver.arn(role).map_err(Error::BadRole)?;
+        let rule = self.directory.wait_for_rule(&pod.namespace, deadline.duration_since(Instant::now())).await;
+        let rule = rule.ok_or_else(|| Error::NamespaceUnknown(Arc::clone(&pod.namespace)))?;
+        match policy::decide(&requested, annotated.arn(), &rule) {
+            Decision::Allowed => self.vault.get(&annotated.identity).await.map_err(Error::Sts),
+            Decision::Denied(denial) => Err(Error::Forbidden(denial)),
+        }
+    }
+
+    /// Counts a refusal, logs it, and tells the pod's owner.
+    fn refused(&self, asked: Asked<'_>, pod: Option<&Arc<Pod>>, role: &str, error: &Error) {
+        let reason = error.reason();
+        self.metrics.refused(reason);
+        let (name, namespace) = pod.map(|pod| (&*pod.name, &*pod.namespace)).unzip();
+        match reason {
+            // What one pod may cause at any rate, by having no or another role.
+            Reason::PodNotFound | Reason::NoRole | Reason::Forbidden | Reason::BadRequest => {
+                tracing::info!(
+                    pod_ip = asked.ip,
+                    pod = name,
+                    namespace,
+                    role,
+                    reason = reason.as_str(),
+                    "refused: {error}"
+                );
+            }
+            _ => {
+                tracing::warn!(
+                    pod_ip = asked.ip,
+                    pod = name,
+                    namespace,
+                    role,
+                    reason = reason.as_str(),
+                    "refused: {error}"
+                );
+            }
+        }
+        if let Some(pod) = pod {
+            self.events.refused(pod, role, error);
+        }
+    }
+}
+
+fn annotated_role(pod: &Pod) -> Result<&AnnotatedRole, Error> {
+    match &pod.role {
+        PodRole::Annotated(role) => Ok(role),
+        PodRole::Absent => Err(Error::NoRole),
+        PodRole::Invalid(error) => Err(Error::InvalidAnnotation(Arc::clone(error))),
+    }
+}
