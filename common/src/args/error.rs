@@ -51,7 +51,7 @@ fn line(error: &clap::Error, given: &dyn Fn(&str, &str) -> Given) -> String {
 
 /// What a value should have been.
 fn expected(error: &clap::Error) -> String {
-    if let Some(allowed) = text(error, ContextKind::ValidValue) {
+    if let Some(allowed) = text(error, ContextKind::ValidValue).filter(|allowed| !allowed.is_empty()) {
         return format!("expected one of {allowed}");
     }
     match error.source() {

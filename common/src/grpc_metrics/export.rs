@@ -4,15 +4,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::future::Either;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use prost::Message as _;
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tonic::Code;
 
+use super::handling::{MaybeTimed, Timed};
 use crate::tls::Side;
 
 /// The label of whatever no descriptor knows.
 const UNKNOWN: &str = "unknown";
+
+/// The `grpc_type` of a method without streams.
+const UNARY: &str = "unary";
 
 /// The counters of one method. Resolved once: counting a call looks nothing up.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(super) struct Method {
     pub(super) responses: IntCounter,
     /// Calls handled, by the number of their code.
     handled: Vec<IntCounter>,
+    /// How it is timed, if it is.
+    timed: Option<Timed>,
 }
 
 impl Method {
@@ -32,6 +39,14 @@ impl Method {
     pub(super) fn handled(&self, code: Code) {
         if let Some(counter) = self.handled.get(code as usize) {
             counter.inc();
+        }
+    }
+
+    /// The call itself, timed if the method is.
+    pub(super) fn maybe_timed<F>(&self, call: F) -> MaybeTimed<F> {
+        match &self.timed {
+            Some(timed) => Either::Left(timed.time(call)),
+            None => Either::Right(call),
         }
     }
 }
@@ -48,23 +63,13 @@ impl Methods {
     pub(super) fn register(registry: &Registry, side: Side, descriptors: &[&[u8]]) -> Result<Self, prometheus::Error> {
         let family = Family::register(registry, side)?;
         let mut by_path = HashMap::new();
-        for descriptor in descriptors {
-            let files = FileDescriptorSet::decode(*descriptor)
-                .map_err(|error| prometheus::Error::Msg(format!("not a file descriptor set: {error}")))?;
-            for file in files.file {
-                for service in &file.service {
-                    let service_name = match file.package() {
-                        "" => service.name().to_owned(),
-                        package => format!("{package}.{}", service.name()),
-                    };
-                    for method in &service.method {
-                        let counters = family.method(kind(method), &service_name, method.name())?;
-                        by_path.insert(format!("/{service_name}/{}", method.name()), Arc::new(counters));
-                    }
-                }
-            }
+        for (service, method) in methods(descriptors)? {
+            let path = format!("/{service}/{}", method.name());
+            let mut counted = family.method(kind(&method), &service, method.name())?;
+            counted.timed = (side == Side::Server && kind(&method) == UNARY).then(|| Timed::new(&path));
+            by_path.insert(path, Arc::new(counted));
         }
-        Ok(Self { by_path, unknown: Arc::new(family.method("unary", UNKNOWN, UNKNOWN)?) })
+        Ok(Self { by_path, unknown: Arc::new(family.method(UNARY, UNKNOWN, UNKNOWN)?) })
     }
 
     /// The counters of the method at `path`.
@@ -120,15 +125,33 @@ impl Family {
             started: self.started.get_metric_with_label_values(&labels)?,
             requests,
             responses,
+            timed: None,
             handled: (0..=Code::Unauthenticated as i32).map(handled).collect::<Result<_, _>>()?,
         })
     }
 }
 
+/// Every method of the descriptors, with the full name of its service.
+fn methods(descriptors: &[&[u8]]) -> Result<Vec<(String, MethodDescriptorProto)>, prometheus::Error> {
+    let mut methods = Vec::new();
+    for descriptor in descriptors {
+        let files = FileDescriptorSet::decode(*descriptor)
+            .map_err(|error| prometheus::Error::Msg(format!("not a file descriptor set: {error}")))?;
+        for mut file in files.file {
+            let package = file.package.take().map(|package| package + ".").unwrap_or_default();
+            for service in file.service {
+                let name = format!("{package}{}", service.name());
+                methods.extend(service.method.into_iter().map(|method| (name.clone(), method)));
+            }
+        }
+    }
+    Ok(methods)
+}
+
 /// The `grpc_type` of a method.
 fn kind(method: &MethodDescriptorProto) -> &'static str {
     match (method.client_streaming(), method.server_streaming()) {
-        (false, false) => "unary",
+        (false, false) => UNARY,
         (true, false) => "client_stream",
         (false, true) => "server_stream",
         (true, true) => "bidi_stream",

@@ -9,6 +9,7 @@ mod body;
 mod call;
 mod export;
 mod frames;
+mod handling;
 mod service;
 
 use std::sync::Arc;
@@ -29,9 +30,10 @@ pub struct GrpcMetrics {
 }
 
 impl GrpcMetrics {
-    /// Registers `grpc_server_…`, at zero for every method in `descriptors`, which are encoded
+    /// Registers `grpc_server_…`, its counters at zero for every method in `descriptors`, which are encoded
     /// `google.protobuf.FileDescriptorSet`s.
     pub fn server(registry: &Registry, descriptors: &[&[u8]]) -> Result<Self, prometheus::Error> {
+        handling::register(registry)?;
         Methods::register(registry, Side::Server, descriptors).map(|methods| Self { methods: Arc::new(methods) })
     }
 
@@ -59,3 +61,6 @@ impl<S> Layer<S> for GrpcMetricsLayer {
         CountedService::new(inner, self.methods.clone())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use tower::{BoxError, Service};
 use super::body::{RequestBody, ResponseBody};
 use super::call::Call;
 use super::export::Methods;
+use super::handling::MaybeTimed;
 
 /// Counts the calls of the service inside.
 #[derive(Clone, Debug)]
@@ -45,17 +46,16 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let method = self.methods.of(request.uri().path()).clone();
         let call = Call::start(method.clone());
-        let request = request.map(|body| Body::new(RequestBody::new(body, method)));
-        CountedCall { inner: self.inner.call(request), call }
+        let request = request.map(|body| Body::new(RequestBody::new(body, method.clone())));
+        CountedCall { inner: method.maybe_timed(self.inner.call(request)), call }
     }
 }
 
 pin_project! {
     /// A call on its way to its response.
-    #[derive(Debug)]
     pub struct CountedCall<F> {
         #[pin]
-        inner: F,
+        inner: MaybeTimed<F>,
         call: Call,
     }
 }

@@ -32,14 +32,12 @@ impl<C: Collector> Collector for Sampled<C> {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match last.as_ref().filter(|(read_at, _)| read_at.elapsed() < self.every) {
-            Some((_, families)) => families.clone(),
-            None => {
-                let families = self.collector.collect();
-                *last = Some((Instant::now(), families.clone()));
-                families
-            }
+        if let Some((_, families)) = last.as_ref().filter(|(read_at, _)| read_at.elapsed() < self.every) {
+            return families.clone();
         }
+        let families = self.collector.collect();
+        *last = Some((Instant::now(), families.clone()));
+        families
     }
 }
 

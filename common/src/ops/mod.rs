@@ -4,6 +4,7 @@
 //! few connections, and lets go of clients that are slow.
 
 mod metrics;
+mod pprof;
 mod ready;
 mod serve;
 
@@ -15,6 +16,7 @@ use http::{HeaderValue, StatusCode};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 
+pub use self::pprof::Pprof;
 pub use metrics::Sampled;
 pub use ready::{Blocker, Readiness};
 
@@ -87,3 +89,6 @@ impl Pages {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

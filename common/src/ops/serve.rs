@@ -27,7 +27,7 @@ const CONNECTIONS: usize = 64;
 /// The longest time for the head of a request, and so between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection older than this is closed when it is between two requests…
-const CONNECTION_AGE: Duration = Duration::from_secs(120);
+const CONNECTION_AGE: Duration = Duration::from_mins(2);
 /// …or this much later, so that a client that takes no answer holds nothing for long.
 const LINGER: Duration = Duration::from_secs(5);
 /// The pause after the listener failed, as it does when the process has no descriptors left.

@@ -2,5 +2,7 @@
 
 pub mod metrics;
 mod pki;
+mod server;
 
 pub use pki::Pki;
+pub use server::serve_health;

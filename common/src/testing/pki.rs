@@ -1,6 +1,6 @@
 //! Throw-away certificates, laid out on disk as Kubernetes mounts a secret.
 
-#![expect(clippy::expect_used, reason = "a test without certificates can only stop")]
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test without certificates can only stop")]
 
 use std::fs;
 use std::os::unix::fs::symlink;

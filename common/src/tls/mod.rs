@@ -72,3 +72,6 @@ impl fmt::Debug for Identity {
         f.debug_struct("Identity").field("files", &self.files).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ impl Identity {
     }
 
     /// Takes the files over if they have changed and are good.
-    async fn refresh(&self) -> Result<(), TlsError> {
+    pub(super) async fn refresh(&self) -> Result<(), TlsError> {
         let replaced = self.replacement().await;
         self.update_failed.store(replaced.is_err(), Ordering::Relaxed);
         if let Some(material) = replaced? {

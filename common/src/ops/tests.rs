@@ -1,0 +1,182 @@
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::testing::metrics::value;
+
+fn args(address: &str) -> OpsArgs {
+    OpsArgs {
+        prometheus_listen_addr: address.into(),
+        prometheus_sync_interval: Duration::from_secs(5),
+        pprof_listen_addr: String::new(),
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    registry: Registry,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+async fn start() -> Running {
+    let (registry, readiness, shutdown) = (Registry::new(), Readiness::default(), Shutdown::new());
+    let ops = Ops::bind(&args("127.0.0.1:0"), registry.clone(), readiness.clone()).await.unwrap().unwrap();
+    let address = ops.local_addr();
+    Running { address, registry, readiness, shutdown: shutdown.clone(), serving: tokio::spawn(ops.serve(shutdown)) }
+}
+
+/// The whole answer to one request on a connection of its own.
+async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    tcp.write_all(format!("{method} {path} HTTP/1.1\r\nhost: kiam\r\nconnection: close\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+fn status(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap()
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").unwrap().1
+}
+
+#[tokio::test]
+async fn live_is_ok_whatever_is_not_ready() {
+    let running = start().await;
+    let _pods = running.readiness.blocker("pods");
+    let live = ask(running.address, "GET", "/live").await;
+    assert_eq!((status(&live), body(&live)), ("200", "ok\n"));
+}
+
+#[tokio::test]
+async fn ready_names_what_it_waits_for() {
+    let running = start().await;
+    let (pods, namespaces) = (running.readiness.blocker("pods"), running.readiness.blocker("namespaces"));
+    let waiting = ask(running.address, "GET", "/ready").await;
+    assert_eq!((status(&waiting), body(&waiting)), ("503", "namespaces\npods\n"));
+    pods.clear();
+    namespaces.clear();
+    let ready = ask(running.address, "GET", "/ready").await;
+    assert_eq!((status(&ready), body(&ready)), ("200", "ready\n"));
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text_with_the_process_and_the_build() {
+    let running = start().await;
+    let answered = IntCounter::new("answered_total", "Answers.").unwrap();
+    running.registry.register(Box::new(answered.clone())).unwrap();
+    answered.inc_by(7);
+    let metrics = ask(running.address, "GET", "/metrics").await;
+    assert_eq!(status(&metrics), "200");
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{metrics}");
+    let text = body(&metrics);
+    assert_eq!(value(text, "answered_total"), Some(7.0));
+    assert_eq!(value(text, concat!("kiam_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")), Some(1.0));
+    assert!(value(text, "process_resident_memory_bytes").unwrap() > 0.0);
+}
+
+#[tokio::test]
+async fn only_get_and_head_and_only_known_pages() {
+    let running = start().await;
+    let head = ask(running.address, "HEAD", "/live").await;
+    assert_eq!((status(&head), body(&head)), ("200", ""));
+    assert!(head.contains("content-length: 3\r\n"), "{head}");
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let refused = ask(running.address, method, "/metrics").await;
+        assert_eq!(status(&refused), "405", "{method}");
+        assert!(refused.contains("allow: GET, HEAD\r\n"), "{refused}");
+    }
+    for path in ["/", "/metrics/", "/debug/pprof/profile"] {
+        assert_eq!(status(&ask(running.address, "GET", path).await), "404", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn slow_clients_do_not_keep_others_from_an_answer() {
+    let running = start().await;
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut tcp = TcpStream::connect(running.address).await.unwrap();
+        tcp.write_all(b"GET /metrics HTTP/1.1\r\nhost:").await.unwrap();
+        slow.push(tcp);
+    }
+    assert_eq!(status(&ask(running.address, "GET", "/live").await), "200");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_no_whole_request_is_hung_up_on() {
+    let running = start().await;
+    let mut slow = TcpStream::connect(running.address).await.unwrap();
+    slow.write_all(b"GET /metrics HTTP/1.1\r\nhost:").await.unwrap();
+    let mut answer = Vec::new();
+    slow.read_to_end(&mut answer).await.unwrap();
+    assert!(!String::from_utf8_lossy(&answer).contains(" 200 "));
+}
+
+#[tokio::test]
+async fn shutdown_ends_the_listener() {
+    let running = start().await;
+    running.shutdown.begin();
+    running.serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_empty_address_is_no_listener_and_a_bad_one_names_its_flag() {
+    assert!(Ops::bind(&args(""), Registry::new(), Readiness::default()).await.unwrap().is_none());
+    let taken = start().await;
+    for address in [taken.address.to_string().as_str(), "nonsense", "127.0.0.1:99999"] {
+        let error = Ops::bind(&args(address), Registry::new(), Readiness::default()).await.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("--prometheus-listen-addr {address}: cannot listen: ")), "{error}");
+    }
+    let any = Ops::bind(&args(":0"), Registry::new(), Readiness::default()).await.unwrap().unwrap();
+    assert!(any.local_addr().ip().is_unspecified());
+}
+
+#[tokio::test]
+async fn profiles_have_a_listener_of_their_own() {
+    assert!(Pprof::bind(&args("")).await.unwrap().is_none());
+    let with_pprof = OpsArgs { pprof_listen_addr: "127.0.0.1:0".into(), ..args("") };
+    let pprof = Pprof::bind(&with_pprof).await.unwrap().unwrap();
+    let (address, shutdown) = (pprof.local_addr(), Shutdown::new());
+    let serving = tokio::spawn(pprof.serve(shutdown.clone()));
+    assert_eq!(status(&ask(address, "GET", "/debug/pprof/profile?seconds=0").await), "400");
+    assert_eq!(status(&ask(address, "GET", "/metrics").await), "404");
+    shutdown.begin();
+    serving.await.unwrap();
+}
+
+/// Counts how often it is read.
+struct Reads(IntCounter);
+
+impl Collector for Reads {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.0.inc();
+        self.0.collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sampled_is_read_at_most_once_an_interval() {
+    let reads = IntCounter::new("reads_total", "Reads.").unwrap();
+    let sampled = Sampled::new(Reads(reads.clone()), Duration::from_secs(5));
+    for (advance, expected) in [(0, 1), (4, 1), (1, 2), (4, 2), (60, 3)] {
+        tokio::time::advance(Duration::from_secs(advance)).await;
+        sampled.collect();
+        assert_eq!(reads.get(), expected, "{advance} s later");
+    }
+}
