@@ -131,7 +131,8 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
         tasks.spawn(ops.serve(shutdown));
     }
     listening.clear();
-    tracing::info!(%metadata_addr, ?ops_addr, version = env!("CARGO_PKG_VERSION"), "the agent answers");
+    let ops = ops_addr.map(tracing::field::display);
+    tracing::info!(%metadata_addr, ops_addr = ops, version = env!("CARGO_PKG_VERSION"), "the agent answers");
     Ok(Running { metadata_addr, ops_addr, tasks })
 }
 

@@ -129,7 +129,8 @@ async fn serve(args: ServerArgs) -> ExitCode {
         Ok(running) => running,
         Err(error) => return failed(&error.to_string(), error.exit_code()),
     };
-    tracing::info!(grpc = %running.grpc_addr, metrics = ?running.ops_addr, "serving");
+    let ops_addr = running.ops_addr.map(tracing::field::display);
+    tracing::info!(grpc_addr = %running.grpc_addr, ops_addr, "serving");
     if let Err(error) = shutdown.begin_on_signal().await {
         return failed(&format!("cannot wait for signals: {error}"), 1);
     }
