@@ -107,15 +107,26 @@ impl From<Meta> for ObjectMeta {
 #[serde(default)]
 struct Annotations {
     #[serde(rename = "iam.amazonaws.com/role")]
-    role: Lenient<Option<String>>,
+    role: Lenient<Text>,
     #[serde(rename = "iam.amazonaws.com/session-name")]
-    session_name: Lenient<Option<String>>,
+    session_name: Lenient<Text>,
     #[serde(rename = "iam.amazonaws.com/external-id")]
-    external_id: Lenient<Option<String>>,
+    external_id: Lenient<Text>,
     #[serde(rename = "iam.amazonaws.com/permitted")]
-    permitted: Lenient<Option<String>>,
+    permitted: Lenient<Text>,
     #[serde(rename = "iam.amazonaws.com/allowed-roles")]
-    allowed_roles: Lenient<Option<String>>,
+    allowed_roles: Lenient<Text>,
+}
+
+/// A text that may be absent. (`Option` itself cannot be told so from a value that is there.)
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "String")]
+struct Text(Option<String>);
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(Some(text))
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -129,7 +140,7 @@ pub(super) struct PodWire {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct PodSpec {
-    node_name: Lenient<Option<String>>,
+    node_name: Lenient<Text>,
     host_network: Lenient<bool>,
 }
 
@@ -191,14 +202,14 @@ fn pod_fields(wire: PodWire) -> Result<PodFields, String> {
         uid: required("metadata.uid", meta.uid)?,
         namespace: required("metadata.namespace", meta.namespace)?,
         name: required("metadata.name", meta.name)?,
-        node: at("spec.nodeName", spec.node_name)?,
+        node: at("spec.nodeName", spec.node_name)?.0,
         host_network: at("spec.hostNetwork", spec.host_network)?,
         finished: phase == "Succeeded" || phase == "Failed",
         ips: ips(status.pod_ip, status.pod_ips)?,
         annotations: RoleAnnotations {
-            role: at(crate::role::ROLE, annotations.role)?,
-            session_name: at(crate::role::SESSION_NAME, annotations.session_name)?,
-            external_id: at(crate::role::EXTERNAL_ID, annotations.external_id)?,
+            role: at(crate::role::ROLE, annotations.role)?.0,
+            session_name: at(crate::role::SESSION_NAME, annotations.session_name)?.0,
+            external_id: at(crate::role::EXTERNAL_ID, annotations.external_id)?.0,
         },
     })
 }
@@ -209,8 +220,8 @@ fn namespace_fields(wire: NamespaceWire) -> Result<NamespaceFields, String> {
     Ok(NamespaceFields {
         name: required("metadata.name", meta.name)?,
         annotations: NamespaceAnnotations {
-            permitted: at(crate::policy::namespace::PERMITTED, annotations.permitted)?,
-            allowed_roles: at(crate::policy::namespace::ALLOWED_ROLES, annotations.allowed_roles)?,
+            permitted: at(crate::policy::namespace::PERMITTED, annotations.permitted)?.0,
+            allowed_roles: at(crate::policy::namespace::ALLOWED_ROLES, annotations.allowed_roles)?.0,
         },
     })
 }
@@ -231,4 +242,40 @@ fn at<T>(field: &str, value: Lenient<T>) -> Result<T, String> {
 fn required(field: &str, value: Lenient<String>) -> Result<String, String> {
     let text = at(field, value)?;
     if text.is_empty() { Err(format!("{field}: missing")) } else { Ok(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Namespaces, Pods, Watched};
+
+    #[test]
+    fn every_field_of_a_sound_pod_is_read() {
+        let pod: Watched<Pods> = serde_json::from_value(serde_json::json!({
+            "metadata": {"uid": "u", "namespace": "ns", "name": "n", "annotations": {
+                "iam.amazonaws.com/role": "reader", "iam.amazonaws.com/session-name": "session", "other": "x",
+            }},
+            "spec": {"nodeName": "node-a", "containers": []},
+            "status": {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]},
+        }))
+        .unwrap();
+        let fields = pod.fields.unwrap();
+        assert_eq!(fields.node.as_deref(), Some("node-a"));
+        assert_eq!(fields.annotations.role.as_deref(), Some("reader"));
+        assert_eq!(fields.annotations.session_name.as_deref(), Some("session"));
+        assert_eq!(fields.annotations.external_id, None);
+        assert_eq!(fields.ips.len(), 3);
+    }
+
+    #[test]
+    fn every_field_of_a_sound_namespace_is_read() {
+        let namespace: Watched<Namespaces> = serde_json::from_value(serde_json::json!({
+            "metadata": {"uid": "u", "name": "ns", "annotations": {
+                "iam.amazonaws.com/permitted": ".*", "iam.amazonaws.com/allowed-roles": "[]",
+            }},
+        }))
+        .unwrap();
+        let annotations = namespace.fields.unwrap().annotations;
+        assert_eq!(annotations.permitted.as_deref(), Some(".*"));
+        assert_eq!(annotations.allowed_roles.as_deref(), Some("[]"));
+    }
 }
