@@ -61,12 +61,14 @@ async fn serve(args: AgentArgs) -> ExitCode {
         }
         Err(error) => args::exit_with_usage(error),
     };
-    if let Err(error) = shutdown.begin_on_signal().await {
-        tracing::error!(%error, "cannot listen for signals");
-        shutdown.begin();
-    }
-    running.finished().await;
-    ExitCode::SUCCESS
+    let told_to_end = async {
+        if let Err(error) = shutdown.begin_on_signal().await {
+            tracing::error!(%error, "cannot listen for signals");
+            shutdown.begin();
+        }
+    };
+    let (ended_well, ()) = tokio::join!(running.finished(), told_to_end);
+    if ended_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// An agent at work.
@@ -76,22 +78,38 @@ pub struct Running {
     pub metadata_addr: SocketAddr,
     /// Where `/metrics`, `/live` and `/ready` are, if anywhere.
     pub ops_addr: Option<SocketAddr>,
-    tasks: JoinSet<()>,
+    parts: JoinSet<()>,
+    /// Ends after everything else, so that the end can be watched.
+    ops: JoinSet<()>,
+    shutdown: Shutdown,
+    ops_shutdown: Shutdown,
 }
 
 impl Running {
-    /// Waits until the agent has stopped, which it does after its shutdown has begun.
-    pub async fn finished(mut self) {
-        while let Some(ended) = self.tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a part of the agent ended early");
-            }
+    /// Waits until the agent has stopped, which it does after its shutdown has begun, and when a part of it fails.
+    /// Says whether every part ended as it should.
+    pub async fn finished(mut self) -> bool {
+        let ended_well = join(&mut self.parts, &self.shutdown).await;
+        self.ops_shutdown.begin();
+        join(&mut self.ops, &self.shutdown).await && ended_well
+    }
+}
+
+async fn join(parts: &mut JoinSet<()>, shutdown: &Shutdown) -> bool {
+    let mut ended_well = true;
+    while let Some(ended) = parts.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a part of the agent failed");
+            shutdown.begin();
+            ended_well = false;
         }
     }
+    ended_well
 }
 
 /// Starts an agent. It answers as soon as this returns, whether or not a server is there.
 pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartError> {
+    warn_of(&config);
     let clock = Clock::system();
     let registry = Registry::new();
     let readiness = Readiness::default();
@@ -106,36 +124,43 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let connector = Connector { identity: identity.clone(), server: config.server, metrics: grpc_metrics };
     let endpoints = Arc::new(Endpoints::new(connector, resolver, readiness.blocker("server")));
     let mint = Mint::new(clock).map_err(|_| StartError::Randomness)?;
+    let metadata = MetadataService::new(config.metadata_endpoint);
     let front = Arc::new(Front {
         imds: Imds { server: Arc::new(Calls::new(endpoints.clone())), mint, metrics: metrics.clone() },
-        proxy: Proxy {
-            allowed: config.allowed_routes,
-            metadata: MetadataService::new(config.metadata_endpoint),
-            metrics: metrics.clone(),
-        },
+        proxy: Proxy { allowed: config.allowed_routes, metadata, metrics: metrics.clone() },
         allow_ip_query: config.allow_ip_query,
         metrics,
     });
 
-    let ops = Ops::bind(&config.ops, registry, readiness).await.map_err(StartError::Ops)?;
-    let ops_addr = ops.as_ref().map(Ops::local_addr);
-    let listener = listen(config.listen).await?;
-    let metadata_addr =
-        listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let ops_listener = Ops::bind(&config.ops, registry, readiness).await.map_err(StartError::Ops)?;
+    let ops_addr = ops_listener.as_ref().map(Ops::local_addr);
+    let (listener, metadata_addr) = listen(config.listen).await?;
 
-    let mut tasks = JoinSet::new();
-    tasks.spawn(endpoints.keep_current(identity.generation(), shutdown.clone()));
-    tasks.spawn(identity.keep_current(RELOAD_EVERY, shutdown.clone()));
-    tasks.spawn(listener::serve(listener, front, shutdown.clone()));
-    if let Some(ops) = ops {
-        tasks.spawn(ops.serve(shutdown));
+    let (mut parts, mut ops, ops_shutdown) = (JoinSet::new(), JoinSet::new(), Shutdown::new());
+    parts.spawn(endpoints.keep_current(identity.generation(), shutdown.clone()));
+    parts.spawn(identity.keep_current(RELOAD_EVERY, shutdown.clone()));
+    parts.spawn(listener::serve(listener, front, shutdown.clone()));
+    if let Some(listener) = ops_listener {
+        ops.spawn(listener.serve(ops_shutdown.clone()));
     }
     listening.clear();
-    let ops = ops_addr.map(tracing::field::display);
-    tracing::info!(%metadata_addr, ops_addr = ops, version = env!("CARGO_PKG_VERSION"), "the agent answers");
-    Ok(Running { metadata_addr, ops_addr, tasks })
+    let announced = ops_addr.map(tracing::field::display);
+    tracing::info!(%metadata_addr, ops_addr = announced, version = env!("CARGO_PKG_VERSION"), "the agent answers");
+    Ok(Running { metadata_addr, ops_addr, parts, ops, shutdown, ops_shutdown })
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+fn warn_of(config: &Config) {
+    if config.allow_ip_query {
+        tracing::warn!("--allow-ip-query: every pod can have the credentials of every other; for development only");
+    }
+    if !config.server.server_address_refresh.is_zero() {
+        tracing::warn!("--server-address-refresh does nothing: the address is looked up again by itself");
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let wrong = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(wrong)?;
+    let bound = listener.local_addr().map_err(wrong)?;
+    Ok((listener, bound))
 }

@@ -90,7 +90,7 @@ async fn a_pod_is_answered_through_the_whole_agent_and_everything_is_counted() {
     }
 
     shutdown.begin();
-    running.finished().await;
+    assert!(running.finished().await);
     assert!(TcpStream::connect(pods).await.is_err());
 }
 
@@ -104,7 +104,7 @@ async fn without_a_server_the_agent_runs_and_says_what_it_waits_for() {
     assert_eq!(get(running.metadata_addr, "/ping").await, (200, "pong".into()));
     assert_eq!(get(running.metadata_addr, "/health").await.0, 200);
     shutdown.begin();
-    running.finished().await;
+    assert!(running.finished().await);
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn the_agent_ends_in_time_whatever_its_pods_do() {
     }
     let begun = tokio::time::Instant::now();
     shutdown.begin();
-    running.finished().await;
+    assert!(running.finished().await);
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     assert_eq!(waiting.await.unwrap().0, 503);
 }

@@ -51,7 +51,10 @@ impl Front {
             Err(malformed) => (Handler::Guard, Err(malformed.into())),
         };
         let response = match outcome {
-            Ok(response) => response,
+            Ok(response) => {
+                tracing::debug!(pod_ip = %peer, method = %request.method, path = request.uri.path(), "answered");
+                response
+            }
             Err(error) => self.refusal(peer, request, &error),
         };
         self.metrics.answered(handler, response.status(), started.elapsed());

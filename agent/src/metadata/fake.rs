@@ -36,6 +36,8 @@ pub(crate) enum Mode {
     TokenStatus(u16),
     /// Never, to all but token requests.
     Hang,
+    /// Never, to token requests.
+    TokenHang,
     /// A body of this many bytes.
     Body(usize),
 }
@@ -100,6 +102,9 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     state.seen.lock().unwrap().push(seen.clone());
     let mode = *state.mode.lock().unwrap();
     if seen.method == Method::PUT {
+        if mode == Mode::TokenHang {
+            std::future::pending::<()>().await;
+        }
         return Ok(state.token(mode));
     }
     let token = format!("session-{}", *state.tokens.lock().unwrap());
@@ -109,7 +114,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     };
     match mode {
         Mode::V2 if seen.headers.get(TOKEN_HEADER).is_none_or(|given| given != token.as_str()) => text(401, vec![]),
-        Mode::V2 | Mode::V1 | Mode::TokenStatus(_) => text(200, b"i-0123456789abcdef0".to_vec()),
+        Mode::V2 | Mode::V1 | Mode::TokenStatus(_) | Mode::TokenHang => text(200, b"i-0123456789abcdef0".to_vec()),
         Mode::Status(status) => text(status, vec![]),
         Mode::Hang => std::future::pending().await,
         Mode::Body(length) => text(200, vec![b'x'; length]),
@@ -123,7 +128,9 @@ impl State {
         let (status, body) = match mode {
             Mode::V1 => (404, String::new()),
             Mode::TokenStatus(status) => (status, String::new()),
-            Mode::V2 | Mode::Status(_) | Mode::Hang | Mode::Body(_) => (200, format!("session-{tokens}")),
+            Mode::V2 | Mode::Status(_) | Mode::Hang | Mode::TokenHang | Mode::Body(_) => {
+                (200, format!("session-{tokens}"))
+            }
         };
         Response::builder().status(status).header(TTL_HEADER, "21600").body(Full::from(body)).unwrap()
     }

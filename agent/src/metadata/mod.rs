@@ -29,6 +29,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// How long a connection may be idle before it is closed.
 const IDLE_FOR: Duration = Duration::from_secs(10);
+/// How long opening a session may take. The service's answer to that may have a hop limit too low to get here, and
+/// then never comes; what needs no session is asked for without.
+const SESSION_WITHIN: Duration = Duration::from_secs(1);
 /// The longest answer, in bytes; the service's own limit for user data is 16 KiB.
 const BODY_MAX: usize = 128 * 1024;
 /// The life asked for a session, in seconds: six hours.
@@ -118,11 +121,15 @@ impl MetadataService {
 
     async fn open_session(&self) -> Result<Session, Error> {
         let ttl = (HeaderName::from_static(TTL_HEADER), HeaderValue::from(SESSION_LIFE));
-        let answer = self.send(Method::PUT, "/latest/api/token", Some(ttl)).await?;
+        let without = Session::Without { until: Instant::now() + WITHOUT_FOR };
+        let Ok(answer) = timeout(SESSION_WITHIN, self.send(Method::PUT, "/latest/api/token", Some(ttl))).await else {
+            return Ok(without);
+        };
+        let answer = answer?;
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
-                return Ok(Session::Without { until: Instant::now() + WITHOUT_FOR });
+                return Ok(without);
             }
             status => return Err(Error::MetadataStatus(status.as_u16())),
         }

@@ -122,3 +122,13 @@ async fn a_service_that_hangs_is_given_up_in_time() {
     assert_eq!(service.client().get(ID, None).await.unwrap_err(), Error::MetadataTimeout);
     assert_eq!(started.elapsed().as_secs(), ANSWER_WITHIN.as_secs());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_never_comes_is_done_without() {
+    let service = FakeMetadata::start(Mode::TokenHang).await;
+    let (client, started) = (service.client(), Instant::now());
+    for _ in 0..2 {
+        assert_eq!(client.get(ID, None).await.unwrap().status(), 200);
+    }
+    assert_eq!((started.elapsed().as_secs(), tokens(&service)), (1, 1));
+}

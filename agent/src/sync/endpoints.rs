@@ -6,6 +6,7 @@
 //! no address away, a new connection is tried before it takes an old one's place, and calls in flight on an old one
 //! finish.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -38,6 +39,7 @@ pub(crate) struct Endpoints {
     connector: Connector,
     resolver: Arc<dyn Resolver>,
     doubt: Notify,
+    resolves: AtomicBool,
     reachable: AtomicBool,
     blocker: Blocker,
 }
@@ -59,6 +61,7 @@ impl Endpoints {
             connector,
             resolver,
             doubt: Notify::new(),
+            resolves: AtomicBool::new(true),
             reachable: AtomicBool::new(false),
             blocker,
         }
@@ -142,17 +145,17 @@ impl Endpoints {
 
     /// The addresses in order, or none if there is no telling.
     async fn look_up(&self) -> Option<Vec<SocketAddr>> {
-        let mut addresses = match timeout(TRY_WITHIN, self.resolver.resolve()).await {
-            Ok(Ok(addresses)) => addresses,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "--server-address cannot be looked up");
-                return None;
-            }
-            Err(_) => {
-                tracing::warn!("--server-address cannot be looked up in time");
+        let outcome = timeout(TRY_WITHIN, self.resolver.resolve()).await;
+        let mut addresses = match outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                if self.resolves.swap(false, Ordering::Relaxed) {
+                    tracing::warn!(%error, "--server-address cannot be looked up; going on with what is known");
+                }
                 return None;
             }
         };
+        self.resolves.store(true, Ordering::Relaxed);
         addresses.sort_unstable();
         addresses.dedup();
         Some(addresses).filter(|addresses| !addresses.is_empty())

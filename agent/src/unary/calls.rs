@@ -99,7 +99,7 @@ impl Calls {
     ) -> (Arc<Endpoint>, Result<T, Refusal>) {
         let outcome = call.await.map(Response::into_inner).map_err(|status| refusal(&status));
         match &outcome {
-            Err(refusal) if refusal.reason == Reason::ServerUnreachable => self.endpoints.failed(&endpoint),
+            Err(refusal) if is_of_this_server(refusal.reason) => self.endpoints.failed(&endpoint),
             _ => self.endpoints.answered(&endpoint),
         }
         (endpoint, outcome)
