@@ -1,14 +1,15 @@
 //! Everything that an agent consists of, from its flags to its end.
 
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiam_common::args::{self, Invocation};
+use kiam_common::args::{self, Invocation, OpsArgs};
 use kiam_common::clock::Clock;
 use kiam_common::grpc_metrics::GrpcMetrics;
-use kiam_common::ops::{Ops, Readiness};
+use kiam_common::ops::{Ops, Pprof, Readiness};
 use kiam_common::shutdown::Shutdown;
 use kiam_common::tls::{Identity, Side};
 use kiam_common::{health, telemetry, tls};
@@ -132,17 +133,14 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
         metrics,
     });
 
-    let ops_listener = Ops::bind(&config.ops, registry, readiness).await.map_err(StartError::Ops)?;
-    let ops_addr = ops_listener.as_ref().map(Ops::local_addr);
+    let ops_shutdown = Shutdown::new();
+    let (ops, ops_addr) = open_ops(&config.ops, registry, readiness, &ops_shutdown).await.map_err(StartError::Ops)?;
     let (listener, metadata_addr) = listen(config.listen).await?;
 
-    let (mut parts, mut ops, ops_shutdown) = (JoinSet::new(), JoinSet::new(), Shutdown::new());
+    let mut parts = JoinSet::new();
     parts.spawn(endpoints.keep_current(identity.generation(), shutdown.clone()));
     parts.spawn(identity.keep_current(RELOAD_EVERY, shutdown.clone()));
     parts.spawn(listener::serve(listener, front, shutdown.clone()));
-    if let Some(listener) = ops_listener {
-        ops.spawn(listener.serve(ops_shutdown.clone()));
-    }
     listening.clear();
     let announced = ops_addr.map(tracing::field::display);
     tracing::info!(%metadata_addr, ops_addr = announced, version = env!("CARGO_PKG_VERSION"), "the agent answers");
@@ -156,6 +154,24 @@ fn warn_of(config: &Config) {
     if !config.server.server_address_refresh.is_zero() {
         tracing::warn!("--server-address-refresh does nothing: the address is looked up again by itself");
     }
+}
+
+/// Opens the listeners for those who operate the agent, and says where the one for metrics is.
+async fn open_ops(
+    args: &OpsArgs,
+    registry: Registry,
+    readiness: Readiness,
+    shutdown: &Shutdown,
+) -> io::Result<(JoinSet<()>, Option<SocketAddr>)> {
+    let (mut serving, mut address) = (JoinSet::new(), None);
+    if let Some(ops) = Ops::bind(args, registry, readiness).await? {
+        address = Some(ops.local_addr());
+        serving.spawn(ops.serve(shutdown.clone()));
+    }
+    if let Some(pprof) = Pprof::bind(args).await? {
+        serving.spawn(pprof.serve(shutdown.clone()));
+    }
+    Ok((serving, address))
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -87,7 +87,7 @@ pub enum StartError {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// The metrics port is not to be had; the error names the flag and the address.
+    /// The port for metrics or profiles is not to be had; the error names the flag and the address.
     #[error(transparent)]
     Ops(std::io::Error),
     /// Two metrics of one name: a defect.

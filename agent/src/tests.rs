@@ -120,7 +120,10 @@ async fn what_cannot_be_started_is_told_with_the_flag_at_fault() {
     port_taken.port = taken.local_addr().unwrap().port();
     let mut metrics_taken = args(&files, here, here);
     metrics_taken.ops.prometheus_listen_addr = taken.local_addr().unwrap().to_string();
+    let mut profiles_taken = args(&files, here, here);
+    profiles_taken.ops.pprof_listen_addr = taken.local_addr().unwrap().to_string();
     for (args, words) in [
+        (profiles_taken, ["--pprof-listen-addr", "127.0.0.1:"]),
         (no_certificate, ["--cert", "/nonexistent/tls.crt"]),
         (port_taken, ["--port", "127.0.0.1:"]),
         (metrics_taken, ["--prometheus-listen-addr", "127.0.0.1:"]),
