@@ -54,10 +54,8 @@ impl Calls {
                 pause = PAUSE_MAX.min(pause * 2);
             }
         };
-        match timeout_at(deadline, asking).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(last.unwrap_or_else(|| unreachable("it does not answer"))),
-        }
+        let outcome = timeout_at(deadline, asking).await;
+        outcome.unwrap_or_else(|_| Err(last.unwrap_or_else(|| self.all_failed(None))))
     }
 
     /// Asks one server after the other until one has an answer or a refusal of its own: the next at once when one
@@ -70,7 +68,7 @@ impl Calls {
         let mut waiting = self.endpoints.in_turn().into_iter();
         let mut silent = Vec::new();
         let mut asked = FuturesUnordered::new();
-        let mut last = unreachable("its address is not known");
+        let mut last = None;
         loop {
             let newest = waiting.next();
             asked.extend(newest.iter().map(|endpoint| self.attempt(endpoint.clone(), call(endpoint.client()))));
@@ -78,11 +76,8 @@ impl Calls {
                 if waiting.len() > 0 { timeout(ASK_ANOTHER_AFTER, asked.next()).await } else { Ok(asked.next().await) };
             match answer {
                 Err(_) => silent.extend(newest),
-                Ok(None) => {
-                    self.endpoints.all_failed(&last.message);
-                    return Err(last);
-                }
-                Ok(Some((_, Err(refusal)))) if is_of_this_server(refusal.reason) => last = refusal,
+                Ok(None) => return Err(self.all_failed(last)),
+                Ok(Some((_, Err(refusal)))) if is_of_this_server(refusal.reason) => last = Some(refusal),
                 Ok(Some((by, outcome))) => {
                     let slower = |endpoint: &&Arc<Endpoint>| !Arc::ptr_eq(endpoint, &by);
                     silent.iter().filter(slower).for_each(|endpoint| endpoint.doubt());
@@ -90,6 +85,13 @@ impl Calls {
                 }
             }
         }
+    }
+
+    /// Nobody answered; `last` is what the last to fail said.
+    fn all_failed(&self, last: Option<Refusal>) -> Refusal {
+        let refusal = last.unwrap_or_else(|| unreachable("none is known, or none answers"));
+        self.endpoints.all_failed(&refusal.message);
+        refusal
     }
 
     async fn attempt<T>(

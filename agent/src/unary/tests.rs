@@ -144,6 +144,21 @@ async fn a_hanging_server_costs_one_caller_a_second_and_the_next_ones_nothing() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn when_all_servers_hang_calls_end_at_the_deadline() {
+    let agent = Agent::new().await;
+    let (a, b) = (agent.server("a", Behaviour::Answer).await, agent.server("b", Behaviour::Answer).await);
+    agent.resolver.answer(&[a.address, b.address]);
+    agent.run().await;
+    a.behave(Behaviour::Hang);
+    b.behave(Behaviour::Hang);
+    let started = Instant::now();
+    assert_eq!(agent.role().await, Err(Reason::ServerUnreachable));
+    assert_eq!(started.elapsed().as_secs(), 5);
+    assert_eq!((a.calls(), b.calls()), (1, 1));
+    assert_eq!(agent.readiness.waiting_for(), ["server"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_is_not_ready_is_passed_over() {
     let agent = Agent::new().await;
     let a = agent.server("a", Behaviour::Refuse(Reason::ServerNotReady)).await;
