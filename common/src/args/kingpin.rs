@@ -17,11 +17,16 @@ pub(super) fn with_environment(command: Command, environment: &dyn Fn(&str) -> O
             Some(help) => arg.clone().help(format!("{help} [env: {variable}]")),
             None => arg,
         };
-        match environment(&variable).filter(|value| !value.is_empty()) {
+        match environment(&variable).filter(|value| !value.is_empty() && !is_service_link(value)) {
             Some(value) => arg.default_value(value).required(false),
             None => arg,
         }
     })
+}
+
+/// Whether `value` is Kubernetes' own: where a Service is named `kiam`, pods find `KIAM_PORT=tcp://10.0.0.1:443`.
+fn is_service_link(value: &OsStr) -> bool {
+    value.to_str().is_some_and(|value| value.starts_with("tcp://") || value.starts_with("udp://"))
 }
 
 /// Turns kingpin's spellings into clap's: drops the leading word, and makes `--no-flag` of a switch `--flag=false`.

@@ -151,11 +151,16 @@ fn what_is_wrong_is_told_in_one_line_with_flag_value_and_expectation() {
 #[test]
 fn a_wrong_variable_is_named() {
     assert_eq!(
-        refused(&FILES, &[("KIAM_PORT", "tcp://10.0.0.1:443")]),
-        "KIAM_PORT (--port): \"tcp://10.0.0.1:443\" is not valid: expected a whole number"
+        refused(&FILES, &[("KIAM_PORT", "metadata")]),
+        "KIAM_PORT (--port): \"metadata\" is not valid: expected a whole number"
     );
     let both = ["--port=x", "--cert=/c", "--key=/k", "--ca=/a"];
     assert!(refused(&both, &[("KIAM_PORT", "x")]).starts_with("--port:"), "the command line wins");
+}
+
+#[test]
+fn what_kubernetes_sets_for_a_service_is_no_flag() {
+    assert_eq!(program(&[], &[("KIAM_PORT", "tcp://10.0.0.1:443")]).port, 3100);
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl Profile {
         let cpu = ValueType { kind: tables.text("cpu"), unit: tables.text("nanoseconds") };
         let sample = stacks
             .map(|(places, count)| Sample {
-                location_id: places.into_iter().map(|place| tables.location(place)).collect(),
+                location_id: without_profiler(places).map(|place| tables.location(place)).collect(),
                 value: vec![count, count.saturating_mul(period)],
             })
             .collect();
@@ -121,6 +121,15 @@ impl Profile {
             period,
         }
     }
+}
+
+/// A stack without the innermost places that are the profiler's own.
+fn without_profiler(places: Vec<Place>) -> impl Iterator<Item = Place> {
+    let of_profiler = |place: &Place| {
+        let name = place.name.trim_start_matches('<');
+        name.starts_with("backtrace::") || name.starts_with("pprof::")
+    };
+    places.into_iter().skip_while(of_profiler)
 }
 
 /// A place as the profiler names it.
@@ -214,6 +223,14 @@ mod tests {
         let names: Vec<Vec<&str>> = read.sample.iter().map(|sample| names(&read, sample)).collect();
         assert_eq!(names, [vec!["leaf", "main"], vec!["main"]]);
         assert_eq!(read.sample[1].value, [5, 50]);
+    }
+
+    #[test]
+    fn the_profiler_does_not_show_itself() {
+        let own = ["backtrace::trace", "<pprof::Trace as pprof::backtrace::Trace>::trace"].map(|name| place(name, 1));
+        let stack = own.into_iter().chain([place("leaf", 3), place("main", 1)]).collect();
+        let profile = Profile::of_stacks(std::iter::once((stack, 1)), 10, 1_000);
+        assert_eq!(names(&profile, &profile.sample[0]), ["leaf", "main"]);
     }
 
     fn names<'a>(profile: &'a Profile, sample: &Sample) -> Vec<&'a str> {
