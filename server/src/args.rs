@@ -1,7 +1,6 @@
 //! The server's command line: Kiam's flags, and a few of its own. What is read here is not yet checked against each
 //! other: [`crate::config`] does that.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
@@ -35,7 +34,7 @@ pub struct ServerArgs {
 
     /// Kubernetes configuration file; empty inside a cluster
     #[arg(long, value_name = "FILE", default_value = "")]
-    pub kubeconfig: PathBuf,
+    pub kubeconfig: String,
 
     /// Accepted as Kiam does; the watch needs no resync
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]

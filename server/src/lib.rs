@@ -7,6 +7,8 @@ pub mod config;
 pub mod directory;
 pub mod error;
 pub mod events;
+#[cfg(test)]
+mod fixtures;
 pub mod grpc;
 pub mod issue;
 mod jitter;

@@ -4,16 +4,16 @@
 //! Kubernetes API ──► watch ──► apply / delete / reset ──► PodIndex, NamespaceIndex ──► look-ups by `issue`, `vault`
 //! ```
 //!
-//! Everything here but [`watch`] and the types it decodes is plain and synchronous. A lock is held for one look-up
+//! Everything here but [`watch`] is plain and synchronous. A lock is held for one look-up
 //! or one change, never for a list: a new list is indexed aside and swapped in whole, so that the old one answers
 //! until the new one is complete.
 
 mod intern;
-mod lenient;
 pub mod namespaces;
 pub mod pods;
+#[cfg(test)]
+mod tests;
 pub mod watch;
-mod wire;
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

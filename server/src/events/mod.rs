@@ -7,6 +7,8 @@ mod aggregate;
 #[cfg(feature = "testing")]
 pub mod fake;
 pub mod kubernetes;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -7,7 +7,8 @@ use std::marker::PhantomData;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
-/// A `T`, or why there is none. Absent and null are `T`'s default. Each field of `T` that is not a plain text or
+/// A `T`, or why there is none. Absent and null are `T`'s default, which is why
+/// a `T` is never an `Option`. Each field of `T` that is not a plain text or
 /// switch must be lenient itself: a `T` that gives up in the middle of an object spoils what comes after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lenient<T>(pub(super) Result<T, String>);

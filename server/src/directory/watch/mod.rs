@@ -4,6 +4,11 @@
 //! A watch survives everything short of the shutdown: disconnects resume, 410 Gone lists anew, errors back off. Its
 //! readiness blocker clears when the first list is complete. While a later list is read, the old index answers.
 
+mod lenient;
+#[cfg(test)]
+mod tests;
+mod wire;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -16,10 +21,10 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
 
+use self::wire::{Kind, Namespaces, Pods, Watched};
 use super::Directory;
 use super::namespaces::{NamespaceFields, NamespaceIndex};
 use super::pods::{Demand, PodFields, PodIndex};
-use super::wire::{Kind, Namespaces, Pods, Watched};
 use crate::metrics::WatchMetrics;
 use crate::vault::prefetch::PrefetchQueue;
 

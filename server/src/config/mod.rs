@@ -1,5 +1,8 @@
 //! What the server is to do: the flags, checked against each other. [`crate::app`] takes nothing else.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -99,7 +102,7 @@ impl TryFrom<ServerArgs> for Config {
             },
             session: SessionName::from_text(&args.session),
             assume_role: (!args.assume_role_arn.is_empty()).then_some(args.assume_role_arn),
-            kubeconfig: (!args.kubeconfig.as_os_str().is_empty()).then_some(args.kubeconfig),
+            kubeconfig: (!args.kubeconfig.is_empty()).then(|| args.kubeconfig.into()),
             bind: args.bind,
             ops: args.ops,
             tls: args.tls,
@@ -159,7 +162,3 @@ fn region(text: &str) -> Result<Option<String>, ConfigError> {
 fn at_least_one(flag: &str, count: usize) -> Result<usize, ConfigError> {
     if count == 0 { Err(ConfigError(format!("{flag}: 0 is not valid: expected at least 1"))) } else { Ok(count) }
 }
-
-#[cfg(test)]
-#[path = "config_tests.rs"]
-mod tests;

@@ -8,8 +8,8 @@ use kube::core::{ClusterResourceScope, NamespaceResourceScope, ObjectMeta, Resou
 use serde::{Deserialize, Deserializer};
 
 use super::lenient::Lenient;
-use super::namespaces::NamespaceFields;
-use super::pods::PodFields;
+use crate::directory::namespaces::NamespaceFields;
+use crate::directory::pods::PodFields;
 use crate::policy::namespace::NamespaceAnnotations;
 use crate::role::RoleAnnotations;
 
@@ -107,26 +107,15 @@ impl From<Meta> for ObjectMeta {
 #[serde(default)]
 struct Annotations {
     #[serde(rename = "iam.amazonaws.com/role")]
-    role: Lenient<Text>,
+    role: Lenient<String>,
     #[serde(rename = "iam.amazonaws.com/session-name")]
-    session_name: Lenient<Text>,
+    session_name: Lenient<String>,
     #[serde(rename = "iam.amazonaws.com/external-id")]
-    external_id: Lenient<Text>,
+    external_id: Lenient<String>,
     #[serde(rename = "iam.amazonaws.com/permitted")]
-    permitted: Lenient<Text>,
+    permitted: Lenient<String>,
     #[serde(rename = "iam.amazonaws.com/allowed-roles")]
-    allowed_roles: Lenient<Text>,
-}
-
-/// A text that may be absent. (`Option` itself cannot be told so from a value that is there.)
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(from = "String")]
-struct Text(Option<String>);
-
-impl From<String> for Text {
-    fn from(text: String) -> Self {
-        Self(Some(text))
-    }
+    allowed_roles: Lenient<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -140,7 +129,7 @@ pub(super) struct PodWire {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct PodSpec {
-    node_name: Lenient<Text>,
+    node_name: Lenient<String>,
     host_network: Lenient<bool>,
 }
 
@@ -202,14 +191,14 @@ fn pod_fields(wire: PodWire) -> Result<PodFields, String> {
         uid: required("metadata.uid", meta.uid)?,
         namespace: required("metadata.namespace", meta.namespace)?,
         name: required("metadata.name", meta.name)?,
-        node: at("spec.nodeName", spec.node_name)?.0,
+        node: optional("spec.nodeName", spec.node_name)?,
         host_network: at("spec.hostNetwork", spec.host_network)?,
         finished: phase == "Succeeded" || phase == "Failed",
         ips: ips(status.pod_ip, status.pod_ips)?,
         annotations: RoleAnnotations {
-            role: at(crate::role::ROLE, annotations.role)?.0,
-            session_name: at(crate::role::SESSION_NAME, annotations.session_name)?.0,
-            external_id: at(crate::role::EXTERNAL_ID, annotations.external_id)?.0,
+            role: optional(crate::role::ROLE, annotations.role)?,
+            session_name: optional(crate::role::SESSION_NAME, annotations.session_name)?,
+            external_id: optional(crate::role::EXTERNAL_ID, annotations.external_id)?,
         },
     })
 }
@@ -220,8 +209,8 @@ fn namespace_fields(wire: NamespaceWire) -> Result<NamespaceFields, String> {
     Ok(NamespaceFields {
         name: required("metadata.name", meta.name)?,
         annotations: NamespaceAnnotations {
-            permitted: at(crate::policy::namespace::PERMITTED, annotations.permitted)?.0,
-            allowed_roles: at(crate::policy::namespace::ALLOWED_ROLES, annotations.allowed_roles)?.0,
+            permitted: optional(crate::policy::namespace::PERMITTED, annotations.permitted)?,
+            allowed_roles: optional(crate::policy::namespace::ALLOWED_ROLES, annotations.allowed_roles)?,
         },
     })
 }
@@ -237,6 +226,10 @@ fn ips(pod_ip: Lenient<String>, pod_ips: Lenient<Vec<Lenient<PodIp>>>) -> Result
 
 fn at<T>(field: &str, value: Lenient<T>) -> Result<T, String> {
     value.0.map_err(|error| format!("{field}: {error}"))
+}
+
+fn optional(field: &str, value: Lenient<String>) -> Result<Option<String>, String> {
+    Ok(Some(at(field, value)?).filter(|text| !text.is_empty()))
 }
 
 fn required(field: &str, value: Lenient<String>) -> Result<String, String> {

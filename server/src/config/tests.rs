@@ -1,0 +1,154 @@
+//! Each flag of the server: its default, what it sets, and what it refuses.
+
+use std::time::Duration;
+
+use kiam_common::args::{Invocation, try_parse_from};
+
+use super::{BaseArnSource, Config, NamespacePolicySetting};
+use crate::args::ServerArgs;
+use crate::grpc::connection::Limits;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const BASE: &str = "--role-base-arn=arn:aws:iam::123456789012:role/";
+
+/// The configuration that a command line gives, or the line that says what is wrong with it.
+fn configured(flags: &[&str]) -> Result<Config, String> {
+    let argv = ["kiam-server", "server", "--cert=c", "--key=k", "--ca=a"].into_iter().chain(flags.iter().copied());
+    let invocation = try_parse_from::<Invocation<ServerArgs>>("server", argv.map(Into::into));
+    match invocation.map_err(|error| error.to_string())? {
+        Invocation::Run(args) => Config::try_from(args).map_err(|error| error.to_string()),
+        Invocation::Health(_) => panic!("not asked for"),
+    }
+}
+
+fn with(flags: &[&str]) -> Config {
+    configured(&[&[BASE], flags].concat()).unwrap()
+}
+
+/// What is wrong with a command line: one line that names the flag.
+fn wrong(flags: &[&str]) -> String {
+    let line = configured(&[&[BASE], flags].concat()).unwrap_err();
+    assert_eq!(line.lines().count(), 1, "{line}");
+    let flag = flags.last().unwrap().split('=').next().unwrap();
+    assert!(line.contains(flag), "{line} should name {flag}");
+    line
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let config = with(&[]);
+    assert_eq!(config.bind, "localhost:9610");
+    assert_eq!(config.ops.prometheus_listen_addr, "localhost:9620");
+    assert_eq!(config.kubeconfig, None);
+    assert_eq!(config.namespace_policy, NamespacePolicySetting::Permitted { anchored: true });
+    assert_eq!(config.session.as_str(), "kiam-kiam");
+    assert_eq!((config.session_duration, config.session_refresh), (60 * MINUTE, 30 * MINUTE));
+    assert_eq!((config.assume_role, config.region), (None, None));
+    assert_eq!((config.fetchers, config.prefetch_buffer), (8, 1000));
+    let expected = Limits {
+        keepalive_time: Duration::from_secs(10),
+        keepalive_timeout: Duration::from_secs(2),
+        idle: 15 * MINUTE,
+        age: 15 * MINUTE,
+        age_grace: 15 * MINUTE,
+    };
+    assert_eq!(config.connections, expected);
+}
+
+#[test]
+fn every_flag_is_taken() {
+    let config = with(&[
+        "--bind=0.0.0.0:443",
+        "--prometheus-listen-addr=0.0.0.0:9620",
+        "--kubeconfig=/etc/kubeconfig",
+        "--sync=5m",
+        "--session=cluster-1",
+        "--session-duration=15m",
+        "--session-refresh=5m",
+        "--assume-role-arn=server",
+        "--region=eu-west-1",
+        "--fetchers=2",
+        "--prefetch-buffer-size=3",
+        "--grpc-keepalive-time-duration=1m",
+        "--grpc-keepalive-timeout-duration=3s",
+        "--grpc-keepalive-permit-without-stream",
+        "--grpc-max-connection-idle-duration=2m",
+        "--grpc-max-connection-age-duration=3m",
+        "--grpc-max-connection-age-grace-duration=4m",
+    ]);
+    assert_eq!(config.bind, "0.0.0.0:443");
+    assert_eq!(config.kubeconfig.unwrap().to_str(), Some("/etc/kubeconfig"));
+    assert_eq!(config.session.as_str(), "kiam-cluster-1");
+    assert_eq!((config.session_duration, config.session_refresh), (15 * MINUTE, 5 * MINUTE));
+    assert_eq!(config.assume_role.as_deref(), Some("server"));
+    assert_eq!(config.region.as_deref(), Some("eu-west-1"));
+    assert_eq!((config.fetchers, config.prefetch_buffer), (2, 3));
+    let expected = Limits {
+        keepalive_time: MINUTE,
+        keepalive_timeout: Duration::from_secs(3),
+        idle: 2 * MINUTE,
+        age: 3 * MINUTE,
+        age_grace: 4 * MINUTE,
+    };
+    assert_eq!(config.connections, expected);
+}
+
+#[test]
+fn exactly_one_source_of_the_base_arn_is_required() {
+    assert!(configured(&[]).unwrap_err().contains("one of --role-base-arn and --role-base-arn-autodetect"));
+    assert!(configured(&["--no-role-base-arn-autodetect"]).is_err());
+    assert!(wrong(&["--role-base-arn-autodetect"]).contains("exclude each other"));
+    assert_eq!(configured(&["--role-base-arn-autodetect"]).unwrap().base_arn, BaseArnSource::Autodetect);
+    assert!(matches!(with(&["--no-role-base-arn-autodetect"]).base_arn, BaseArnSource::Given(_)));
+    let line = configured(&["--role-base-arn=arn:aws:iam::1:role/"]).unwrap_err();
+    assert!(line.contains("--role-base-arn") && line.contains("12-digit"), "{line}");
+}
+
+#[test]
+fn the_namespace_policy_follows_its_flags() {
+    let policy = |flags: &[&str]| with(flags).namespace_policy;
+    let unanchored = NamespacePolicySetting::Permitted { anchored: false };
+    assert_eq!(policy(&["--disable-strict-namespace-regexp"]), unanchored);
+    assert_eq!(policy(&["--disable-strict-namespace-regexp=true"]), unanchored);
+    assert_eq!(policy(&["--no-disable-strict-namespace-regexp"]), NamespacePolicySetting::Permitted { anchored: true });
+    assert_eq!(policy(&["--namespace-policy=kube2iam"]), NamespacePolicySetting::Kube2iam);
+    assert!(wrong(&["--namespace-policy=none"]).contains("kube2iam"));
+}
+
+#[test]
+fn sessions_live_as_long_as_sts_grants() {
+    for duration in ["15m", "12h"] {
+        with(&[&format!("--session-duration={duration}")]);
+    }
+    for duration in ["14m59s", "12h1s", "0s", "forever"] {
+        wrong(&[&format!("--session-duration={duration}")]);
+    }
+}
+
+#[test]
+fn sessions_of_a_server_that_assumes_a_role_itself_live_an_hour_at_most() {
+    with(&["--assume-role-arn=server", "--session-duration=1h"]);
+    assert!(wrong(&["--assume-role-arn=server", "--session-duration=61m"]).contains("role chaining"));
+}
+
+#[test]
+fn the_refresh_is_half_of_the_duration_unless_given() {
+    assert_eq!(with(&["--session-duration=15m"]).session_refresh, Duration::from_secs(450));
+    assert_eq!(with(&["--session-duration=4h"]).session_refresh, 120 * MINUTE);
+    assert_eq!(with(&["--session-duration=4h", "--session-refresh=10m"]).session_refresh, 10 * MINUTE);
+    assert!(wrong(&["--session-duration=15m", "--session-refresh=15m"]).contains("--session-duration"));
+}
+
+#[test]
+fn counts_and_regions_must_make_sense() {
+    for flag in ["--fetchers=0", "--fetchers=-1", "--fetchers=many", "--prefetch-buffer-size=0", "--region=evil/host"] {
+        wrong(&[flag]);
+    }
+}
+
+#[test]
+fn health_is_a_command_of_the_server_too() {
+    let argv = ["kiam-server", "health", "--cert=c", "--key=k", "--ca=a", "--server-address=localhost:443"];
+    let invocation = try_parse_from::<Invocation<ServerArgs>>("server", argv.map(Into::into));
+    assert!(matches!(invocation, Ok(Invocation::Health(_))));
+}

@@ -1,0 +1,171 @@
+//! The directory, fed by hand.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::pods::{Owner, PodFields, PodIndex};
+use super::{Directory, NamespaceIndex};
+use crate::fixtures::{directory, identity, namespace, pod, resolver};
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// The name of the pod that has an IP.
+fn owner(index: &PodIndex, ip: &str) -> Option<String> {
+    match index.owner_of(ip.parse().unwrap()) {
+        Owner::Pod(pod) => Some(pod.name.to_string()),
+        Owner::Unknown => None,
+        Owner::Ambiguous(pods) => panic!("ambiguous: {pods:?}"),
+    }
+}
+
+fn index(pods: &[PodFields]) -> PodIndex {
+    let mut index = PodIndex::default();
+    for pod in pods {
+        index.apply(pod, &resolver());
+    }
+    index
+}
+
+#[test]
+fn a_pod_is_found_by_each_of_its_ips() {
+    let mut dual_stack = pod("a", "10.0.0.1", None);
+    dual_stack.ips = vec![ip("10.0.0.1"), ip("10.0.0.1"), ip("fd00::1")];
+    let index = index(&[dual_stack]);
+    for ip in ["10.0.0.1", "fd00::1", "::ffff:10.0.0.1"] {
+        assert_eq!(owner(&index, ip).as_deref(), Some("a"), "{ip}");
+    }
+    assert_eq!(owner(&index, "10.0.0.2"), None);
+}
+
+#[test]
+fn an_ipv4_address_in_ipv6_form_is_the_ipv4_address() {
+    assert_eq!(owner(&index(&[pod("a", "::ffff:10.0.0.1", None)]), "10.0.0.1").as_deref(), Some("a"));
+}
+
+#[test]
+fn finished_pods_and_pods_on_the_hosts_network_have_no_ip() {
+    let finished = PodFields { finished: true, ..pod("done", "10.0.0.1", Some("reader")) };
+    let on_host = PodFields { host_network: true, ..pod("host", "10.0.0.2", Some("reader")) };
+    let mut index = index(&[finished, on_host, pod("live", "10.0.0.1", None)]);
+    assert_eq!(owner(&index, "10.0.0.1").as_deref(), Some("live"));
+    assert_eq!(owner(&index, "10.0.0.2"), None);
+    assert!(index.demands(None).is_empty(), "nor do they ask for roles");
+    index.apply(&PodFields { finished: true, ..pod("live", "10.0.0.1", None) }, &resolver());
+    assert_eq!(owner(&index, "10.0.0.1"), None);
+    assert!(index.is_empty());
+}
+
+#[test]
+fn two_live_pods_with_one_ip_are_ambiguous_until_one_is_gone() {
+    let mut index = index(&[pod("a", "10.0.0.1", None), pod("b", "10.0.0.1", None)]);
+    assert_eq!(index.owner_of(ip("10.0.0.1")), Owner::Ambiguous(vec!["team/a".into(), "team/b".into()]));
+    index.delete("uid-of-a");
+    assert_eq!(owner(&index, "10.0.0.1").as_deref(), Some("b"));
+}
+
+#[test]
+fn an_ip_moves_with_its_pod() {
+    let mut index = index(&[pod("a", "10.0.0.1", None)]);
+    index.apply(&pod("a", "10.0.0.2", None), &resolver());
+    assert_eq!(owner(&index, "10.0.0.1"), None);
+    assert_eq!(owner(&index, "10.0.0.2").as_deref(), Some("a"));
+    assert_eq!(index.len(), 1);
+}
+
+#[test]
+fn a_new_pod_under_an_old_name_replaces_it() {
+    let mut index = index(&[pod("a", "10.0.0.1", Some("reader"))]);
+    let successor = PodFields { uid: "uid-2".into(), ..pod("a", "10.0.0.2", Some("writer")) };
+    let demand = index.apply(&successor, &resolver()).unwrap();
+    assert_eq!(demand.identity, identity("writer"));
+    assert_eq!(owner(&index, "10.0.0.1"), None);
+    index.delete("uid-of-a");
+    assert_eq!(owner(&index, "10.0.0.2").as_deref(), Some("a"), "the late deletion is the predecessor's");
+    assert_eq!(index.demands(None).len(), 1);
+}
+
+#[test]
+fn a_pod_asks_once_for_what_it_wants_and_again_when_that_changes() {
+    let mut index = PodIndex::default();
+    let mut pending = pod("a", "10.0.0.1", Some("reader"));
+    pending.ips.clear();
+    assert!(index.apply(&pending, &resolver()).is_some(), "before it has an IP");
+    assert!(index.apply(&pod("a", "10.0.0.1", Some("reader")), &resolver()).is_none());
+    assert!(index.apply(&pod("a", "10.0.0.1", Some("/reader")), &resolver()).is_none(), "the same role");
+    assert!(index.apply(&pod("a", "10.0.0.1", Some("writer")), &resolver()).is_some());
+    assert!(index.apply(&pod("b", "10.0.0.2", Some("writer")), &resolver()).is_some(), "another pod");
+}
+
+#[test]
+fn an_identity_is_asked_for_until_its_last_pod_is_gone() {
+    let mut index = index(&[pod("a", "10.0.0.1", Some("reader")), pod("b", "10.0.0.2", Some("reader"))]);
+    let asking = |index: &PodIndex| index.namespaces_asking_for(&identity("reader")).count();
+    index.delete("uid-of-a");
+    assert_eq!(asking(&index), 1);
+    index.delete_named("team", "b");
+    assert_eq!((asking(&index), index.demands(None).len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_pod_is_woken_by_its_arrival() {
+    let directory = directory();
+    let arrival = async {
+        sleep(Duration::from_secs(2)).await;
+        directory.apply_pod(&pod("other", "10.0.0.9", None));
+        sleep(Duration::from_secs(1)).await;
+        directory.apply_pod(&pod("a", "10.0.0.1", None));
+    };
+    let start = Instant::now();
+    let (found, ()) = tokio::join!(directory.wait_for_pod(ip("10.0.0.1"), Duration::from_secs(5)), arrival);
+    assert!(matches!(found, Owner::Pod(pod) if &*pod.name == "a"));
+    assert_eq!(start.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_pod_that_never_comes_is_told_in_time() {
+    let start = Instant::now();
+    assert_eq!(directory().wait_for_pod(ip("10.0.0.1"), Duration::from_secs(5)).await, Owner::Unknown);
+    assert_eq!(start.elapsed().as_secs(), 5);
+    assert!(directory().wait_for_rule("team", Duration::ZERO).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_list_replaces_the_old_in_one_step() {
+    let directory = directory();
+    directory.apply_pod(&pod("gone", "10.0.0.1", None));
+    let mut draft = PodIndex::default();
+    directory.draft_pod(&mut draft, &pod("kept", "10.0.0.2", Some("reader")));
+    assert!(now(&directory, "10.0.0.1").await, "the old list answers meanwhile");
+    assert!(!now(&directory, "10.0.0.2").await);
+    assert_eq!(directory.reset_pods(draft).len(), 1);
+    assert!(!now(&directory, "10.0.0.1").await);
+    assert!(now(&directory, "10.0.0.2").await);
+}
+
+async fn now(directory: &Directory, ip: &str) -> bool {
+    directory.wait_for_pod(ip.parse().unwrap(), Duration::ZERO).await != Owner::Unknown
+}
+
+#[test]
+fn a_role_is_wanted_while_a_namespace_that_permits_it_has_a_pod_for_it() {
+    let directory = directory();
+    let reader = identity("reader");
+    directory.apply_pod(&pod("a", "10.0.0.1", Some("reader")));
+    assert!(!directory.is_wanted(&reader), "its namespace is not known");
+    assert_eq!(directory.apply_namespace(&namespace(".*writer")).len(), 1);
+    assert!(!directory.is_wanted(&reader));
+    assert_eq!(directory.apply_namespace(&namespace(".*reader")).len(), 1, "its pods ask again");
+    assert!(directory.is_wanted(&reader));
+    assert!(directory.apply_namespace(&namespace(".*reader")).is_empty(), "nothing has changed");
+    directory.delete_namespace("team");
+    assert!(!directory.is_wanted(&reader));
+    let mut draft = NamespaceIndex::default();
+    directory.draft_namespace(&mut draft, &namespace(".*"));
+    assert_eq!(directory.reset_namespaces(draft).len(), 1);
+    assert!(directory.is_wanted(&reader));
+    assert_eq!((directory.pod_count(), directory.namespace_count()), (1, 1));
+}
