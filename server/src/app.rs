@@ -12,14 +12,16 @@ use kiam_common::args::{Invocation, USAGE_EXIT_CODE, exit_with_usage, parse_or_e
 use kiam_common::clock::Clock;
 use kiam_common::grpc_metrics::GrpcMetrics;
 use kiam_common::listen::listen;
-use kiam_common::ops::{Ops, Readiness};
+use kiam_common::ops::{Ops, Pprof, Readiness};
 use kiam_common::role::ArnError;
 use kiam_common::shutdown::Shutdown;
 use kiam_common::tls::{Identity, Side, TlsError, accept, install_crypto_provider};
 use kiam_common::{health, telemetry};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use prometheus::Registry;
+use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::task::TaskTracker;
 
 use crate::args::ServerArgs;
 use crate::config::{BaseArnSource, Config, NamespacePolicySetting};
@@ -145,59 +147,77 @@ fn failed(line: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Builds and starts everything. It ends when `shutdown` begins: calls under way first, the operators' listener last.
+/// Builds and starts everything. It ends when `shutdown` begins: calls under way first, the operators' listeners last.
 pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartError> {
-    let clock = Clock::system();
-    let registry = Registry::new();
-    let readiness = Readiness::default();
-    let (pods_listed, namespaces_listed) = (readiness.blocker("pods"), readiness.blocker("namespaces"));
-
-    let identity = Identity::load(&config.tls).await?;
-    identity.register(&registry, Side::Server, &clock)?;
-    let ops = Ops::bind(&config.ops, registry.clone(), readiness.clone()).await.map_err(StartError::Listen)?;
-    let listener = listen("--bind", &config.bind).await.map_err(StartError::Listen)?;
-    let grpc_addr = listener.local_addr().map_err(StartError::Listen)?;
-    let kubernetes = kubernetes(config.kubeconfig.as_deref()).await?;
-
+    let outside = Outside::reach(&config).await?;
     let base_arn = base_arn(&config.base_arn).await?;
     let resolver = Resolver::new(base_arn.clone(), config.session.clone());
     let directory = Arc::new(Directory::new(resolver.clone(), namespace_policy(config.namespace_policy, base_arn)));
+
+    let Outside { clock, registry, readiness, identity, ops, pprof, listener, kubernetes } = outside;
+    identity.register(&registry, Side::Server, &clock)?;
     let sts = Arc::new(AwsSts::new(&sts_settings(&config, &resolver)?, clock.clone()).await);
-    let vault = Arc::new(Vault::new(sts, clock.clone(), config.session_refresh, VaultMetrics::new(&registry)?));
-    let queue = Arc::new(PrefetchQueue::new(config.prefetch_buffer, metrics::dropped_pods(&registry)?));
+    let vault = Vault::new(sts, clock.clone(), config.session_refresh, VaultMetrics::new(&registry)?);
+    let vault = Arc::new(vault);
     metrics::sizes(&registry, &directory, &vault)?;
 
     let background = Shutdown::new();
     let mut tasks = JoinSet::new();
-    let sink = Arc::new(KubernetesEvents::new(kubernetes.clone()));
-    let (events, recording) = Recorder::new(sink, clock, EventMetrics::new(&registry)?, background.clone());
-    tasks.spawn(recording);
-    let feed = Feed {
-        directory: Arc::clone(&directory),
-        prefetch: Arc::clone(&queue),
-        metrics: WatchMetrics::new(&registry, &watch::RESOURCES)?,
-    };
-    tasks.spawn(watch::pods(kubernetes.clone(), feed.clone(), pods_listed, background.clone()));
-    tasks.spawn(watch::namespaces(kubernetes, feed, namespaces_listed, background.clone()));
+    let queue = Arc::new(PrefetchQueue::new(config.prefetch_buffer, metrics::dropped_pods(&registry)?));
     for _ in 0..config.fetchers {
         let (queue, directory, vault) = (Arc::clone(&queue), Arc::clone(&directory), Arc::clone(&vault));
         tasks.spawn(prefetch::work(queue, directory, vault, background.clone()));
     }
     tasks.spawn(refresh::keep_fresh(Arc::clone(&vault), Arc::clone(&directory), background.clone()));
+    let watch_metrics = WatchMetrics::new(&registry, &watch::RESOURCES)?;
+    let feed = Feed { directory: Arc::clone(&directory), prefetch: queue, metrics: watch_metrics };
+    let (pods_listed, namespaces_listed) = (readiness.blocker("pods"), readiness.blocker("namespaces"));
+    tasks.spawn(watch::pods(kubernetes.clone(), feed.clone(), pods_listed, background.clone()));
+    tasks.spawn(watch::namespaces(kubernetes.clone(), feed, namespaces_listed, background.clone()));
+    let sink = Arc::new(KubernetesEvents::new(kubernetes));
+    let (events, recording) = Recorder::new(sink, clock, EventMetrics::new(&registry)?, background.clone());
+    tasks.spawn(recording);
     tasks.spawn(Arc::clone(&identity).keep_current(CERTIFICATES_EVERY, background.clone()));
 
-    let health = grpc::unhealthy().await;
     let metrics = RequestMetrics::new(&registry)?;
     let issuer = Issuer { readiness: readiness.clone(), directory, resolver, vault, events, metrics };
+    let health = grpc::unhealthy().await;
     let counted = GrpcMetrics::server(&registry, &grpc::descriptors())?;
     let service = grpc::service(Arc::new(issuer), &health, &counted)?;
     tasks.spawn(grpc::keep_health(health, readiness, shutdown.clone()));
+    let (grpc_addr, ops_addr) = (listener.local_addr().map_err(StartError::Listen)?, ops.as_ref().map(Ops::local_addr));
     let incoming = accept(listener, identity, shutdown.clone());
     let serving = tokio::spawn(connection::serve(incoming, service, config.connections, shutdown.clone()));
-
-    let ops_addr = ops.as_ref().map(Ops::local_addr);
-    let supervisor = tokio::spawn(supervise(Parts { serving, tasks, background, ops }, shutdown));
+    let supervisor = tokio::spawn(supervise(Parts { serving, tasks, background, ops, pprof }, shutdown));
     Ok(Running { grpc_addr, ops_addr, supervisor })
+}
+
+/// What the server has of the machine and the cluster: files read, ports bound, clients built.
+struct Outside {
+    clock: Clock,
+    registry: Registry,
+    readiness: Readiness,
+    identity: Arc<Identity>,
+    ops: Option<Ops>,
+    pprof: Option<Pprof>,
+    listener: TcpListener,
+    kubernetes: kube::Client,
+}
+
+impl Outside {
+    async fn reach(config: &Config) -> Result<Self, StartError> {
+        let (registry, readiness) = (Registry::new(), Readiness::default());
+        Ok(Self {
+            identity: Identity::load(&config.tls).await?,
+            ops: Ops::bind(&config.ops, registry.clone(), readiness.clone()).await.map_err(StartError::Listen)?,
+            pprof: Pprof::bind(&config.ops).await.map_err(StartError::Listen)?,
+            listener: listen("--bind", &config.bind).await.map_err(StartError::Listen)?,
+            kubernetes: kubernetes(config.kubeconfig.as_deref()).await?,
+            clock: Clock::system(),
+            registry,
+            readiness,
+        })
+    }
 }
 
 /// What runs, in the order in which it ends.
@@ -206,28 +226,30 @@ struct Parts {
     tasks: JoinSet<()>,
     background: Shutdown,
     ops: Option<Ops>,
+    pprof: Option<Pprof>,
 }
 
 async fn supervise(mut parts: Parts, shutdown: Shutdown) -> Result<(), Broken> {
-    let ops_shutdown = Shutdown::new();
-    let ops = parts.ops.map(|ops| tokio::spawn(ops.serve(ops_shutdown.clone())));
+    let (operators, operators_shutdown) = (TaskTracker::new(), Shutdown::new());
+    if let Some(ops) = parts.ops {
+        operators.spawn(ops.serve(operators_shutdown.clone()));
+    }
+    if let Some(pprof) = parts.pprof {
+        operators.spawn(pprof.serve(operators_shutdown.clone()));
+    }
+    operators.close();
     let outcome = tokio::select! {
         biased;
         () = shutdown.begun() => Ok(()),
         _ended = parts.tasks.join_next() => Err(Broken),
-        _ended = &mut parts.serving => Err(Broken),
     };
     shutdown.begin();
-    if !parts.serving.is_finished() {
-        let _ended = parts.serving.await;
-    }
+    let served = parts.serving.await.map_err(|_| Broken);
     parts.background.begin();
     while parts.tasks.join_next().await.is_some() {}
-    ops_shutdown.begin();
-    if let Some(ops) = ops {
-        let _ended = ops.await;
-    }
-    outcome
+    operators_shutdown.begin();
+    operators.wait().await;
+    outcome.and(served)
 }
 
 async fn kubernetes(kubeconfig: Option<&Path>) -> Result<kube::Client, StartError> {

@@ -61,6 +61,12 @@ pub(crate) fn vault(registry: &Registry) -> (Arc<Vault>, Arc<FakeSts>) {
     let clock = Clock::starting_at("2026-11-21T10:00:00Z".parse().unwrap());
     let sts = Arc::new(FakeSts::new(clock.clone()));
     let metrics = VaultMetrics::new(registry).unwrap();
-    let vault = Vault::new(Arc::clone(&sts) as _, clock, Duration::from_secs(30 * 60), metrics);
+    let vault = Vault::new(Arc::clone(&sts) as _, clock, Duration::from_mins(30), metrics);
     (Arc::new(vault), sts)
+}
+
+/// A sample of a counter or gauge.
+pub(crate) fn count(registry: &Registry, series: &str) -> i64 {
+    let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    kiam_common::testing::metrics::count(&text, series).unwrap_or_else(|| panic!("no {series} in {text}"))
 }

@@ -80,9 +80,10 @@ impl Issuer {
     async fn credentials_of(&self, pod: &Pod, role: &str, deadline: Instant) -> Result<Arc<Credentials>, Error> {
         let annotated = annotated_role(pod)?;
         let requested = self.resolver.arn(role).map_err(Error::BadRole)?;
-        let rule = self.directory.wait_for_rule(&pod.namespace, deadline.duration_since(Instant::now())).await;
-        let rule = rule.ok_or_else(|| Error::NamespaceUnknown(Arc::clone(&pod.namespace)))?;
-        match policy::decide(&requested, annotated.arn(), &rule) {
+        let patience = deadline.duration_since(Instant::now());
+        let permitted = self.directory.wait_for_rule(&pod.namespace, patience).await;
+        let permitted = permitted.ok_or_else(|| Error::NamespaceUnknown(Arc::clone(&pod.namespace)))?;
+        match policy::decide(&requested, annotated.arn(), &permitted) {
             Decision::Allowed => self.vault.get(&annotated.identity).await.map_err(Error::Sts),
             Decision::Denied(denial) => Err(Error::Forbidden(denial)),
         }

@@ -14,12 +14,11 @@ use crate::grpc::connection::Limits;
 use crate::role::resolver::BaseArn;
 
 /// The sessions that STS gives at all.
-const SESSION_DURATIONS: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(15 * 60)..=Duration::from_secs(12 * 60 * 60);
+const SESSION_DURATIONS: std::ops::RangeInclusive<Duration> = Duration::from_mins(15)..=Duration::from_hours(12);
 /// The longest that STS gives to who has assumed a role already ("role chaining").
-const LONGEST_CHAINED_SESSION: Duration = Duration::from_secs(60 * 60);
+const LONGEST_CHAINED_SESSION: Duration = Duration::from_hours(1);
 /// The least default of `--session-refresh`.
-const LEAST_REFRESH: Duration = Duration::from_secs(5 * 60);
+const LEAST_REFRESH: Duration = Duration::from_mins(5);
 
 /// A valid configuration.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use super::{BaseArnSource, Config, NamespacePolicySetting};
 use crate::args::ServerArgs;
 use crate::grpc::connection::Limits;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 const BASE: &str = "--role-base-arn=arn:aws:iam::123456789012:role/";
 
 /// The configuration that a command line gives, or the line that says what is wrong with it.
@@ -16,7 +16,7 @@ fn configured(flags: &[&str]) -> Result<Config, String> {
     let argv = ["kiam-server", "server", "--cert=c", "--key=k", "--ca=a"].into_iter().chain(flags.iter().copied());
     let invocation = try_parse_from::<Invocation<ServerArgs>>("server", argv.map(Into::into));
     match invocation.map_err(|error| error.to_string())? {
-        Invocation::Run(args) => Config::try_from(args).map_err(|error| error.to_string()),
+        Invocation::Run(parsed) => Config::try_from(parsed).map_err(|error| error.to_string()),
         Invocation::Health(_) => panic!("not asked for"),
     }
 }

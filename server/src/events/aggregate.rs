@@ -18,7 +18,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// The most writes in a period.
 const WRITES_PER_PERIOD: u32 = 100;
 /// For how long repetitions are added to the same event. Well below the hour for which the API keeps events.
-const SAME_EVENT_FOR: Duration = Duration::from_secs(600);
+const SAME_EVENT_FOR: Duration = Duration::from_mins(10);
 /// The longest that one write may take.
 const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -73,7 +73,7 @@ impl Aggregator {
         let event = first(occurrence);
         let written = deadline(self.sink.create(&event)).await;
         // One that could not be created is not remembered: the next occurrence tries again.
-        if self.count(&event, written) {
+        if self.count(&event, &written) {
             self.events.insert(key, Counted { event, unwritten: false });
         }
     }
@@ -96,7 +96,7 @@ impl Aggregator {
             counted.unwritten = false;
             let event = counted.event.clone();
             let written = deadline(self.sink.update(&event)).await;
-            self.count(&event, written);
+            self.count(&event, &written);
             if is_old(&event, now) {
                 self.events.remove(&key);
             }
@@ -109,8 +109,8 @@ impl Aggregator {
         may
     }
 
-    fn count(&self, event: &PodEvent, written: Result<(), SinkError>) -> bool {
-        match &written {
+    fn count(&self, event: &PodEvent, written: &Result<(), SinkError>) -> bool {
+        match written {
             Ok(()) => self.metrics.posted.inc(),
             Err(error) => {
                 self.metrics.dropped.inc();

@@ -121,7 +121,7 @@ async fn drain(shutdown: &Shutdown) {
 /// Waits for a limit; forever if it is zero, which means that there is none.
 async fn unless_zero<F: Future<Output = ()>>(limit: Duration, wait: impl FnOnce(Duration) -> F) {
     if limit.is_zero() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     } else {
         wait(limit).await;
     }

@@ -152,9 +152,9 @@ mod tests {
         NamespacePolicy::Kube2iam { base }.compile(&annotations)
     }
 
-    fn why(rule: &NamespaceRule, role: &str) -> String {
-        match rule.decide(&arn(role)) {
-            Decision::Allowed => panic!("{role} was allowed by {rule:?}"),
+    fn why(rule: &NamespaceRule, asked: &str) -> String {
+        match rule.decide(&arn(asked)) {
+            Decision::Allowed => panic!("{asked} was allowed by {rule:?}"),
             Decision::Denied(denial) => denial.to_string(),
         }
     }
@@ -193,7 +193,10 @@ mod tests {
 
     #[test]
     fn an_absent_or_empty_annotation_permits_nothing() {
-        for rule in [permitted("", true), NamespacePolicy::Permitted { anchored: false }.compile(&Default::default())] {
+        for rule in [
+            permitted("", true),
+            NamespacePolicy::Permitted { anchored: false }.compile(&NamespaceAnnotations::default()),
+        ] {
             assert!(why(&rule, READER).contains("no iam.amazonaws.com/permitted annotation"));
         }
         assert!(why(&kube2iam(""), READER).contains("no iam.amazonaws.com/allowed-roles annotation"));

@@ -136,7 +136,7 @@ fn classified(error: &SdkError<AssumeRoleError, HttpResponse>) -> StsError {
             message,
         };
     }
-    let own_credentials = causes(error).any(|cause| cause.is::<CredentialsError>());
+    let own_credentials = causes(error).any(<dyn StdError>::is::<CredentialsError>);
     let kind = if own_credentials { StsErrorKind::OwnCredentials } else { StsErrorKind::Unavailable };
     let message = causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
     StsError { kind, code: None, message }
@@ -154,16 +154,9 @@ fn kind(code: &str, status: u16) -> StsErrorKind {
         | "RequestExpired"
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException" => StsErrorKind::OwnCredentials,
-        "Throttling"
-        | "ThrottlingException"
-        | "ThrottledException"
-        | "RequestLimitExceeded"
-        | "RequestThrottled"
-        | "TooManyRequestsException"
-        | "RequestTimeout" => StsErrorKind::Unavailable,
-        // No code at all means that the answer was not one of STS.
-        "" => StsErrorKind::Unavailable,
-        _ if status >= 500 => StsErrorKind::Unavailable,
+        // No code at all means that it was not STS that answered.
+        "" | "RequestLimitExceeded" | "RequestTimeout" | "TooManyRequestsException" => StsErrorKind::Unavailable,
+        _ if status >= 500 || code.contains("Throttl") => StsErrorKind::Unavailable,
         _ => StsErrorKind::Refused,
     }
 }

@@ -30,7 +30,7 @@ impl FakeSts {
     pub fn new(clock: Clock) -> Self {
         let script = Script {
             delay: Duration::ZERO,
-            life: Duration::from_secs(3600),
+            life: Duration::from_hours(1),
             failures: HashMap::new(),
             calls: Vec::new(),
         };

@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// The pause after a first failed call; each further one doubles it.
 const RETRY_FIRST: Duration = Duration::from_secs(5);
 /// The longest pause between failed calls.
-const RETRY_LONGEST: Duration = Duration::from_secs(300);
+const RETRY_LONGEST: Duration = Duration::from_mins(5);
 
 /// When to renew.
 #[derive(Clone, Copy, Debug)]
