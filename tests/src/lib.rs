@@ -8,4 +8,6 @@ pub mod imds;
 pub mod kube_api;
 pub mod loopback;
 pub mod real;
+pub mod sandbox;
+pub mod stack;
 pub mod sts;

@@ -5,6 +5,7 @@
 //! Tests hold a [`KubeApi`] and change things directly; what they change shows up in lists and watches exactly as what
 //! a client changes.
 
+mod cluster;
 mod discovery;
 mod failure;
 mod kind;

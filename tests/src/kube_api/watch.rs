@@ -139,7 +139,8 @@ impl Watch {
     }
 
     fn tell(&mut self, what: &str, object: &Value) {
-        let line = format!("{}\n", json!({"type": what, "object": object}));
+        // In the API server's own order: clients decode the object as it comes once they know its type.
+        let line = format!("{{\"type\":\"{what}\",\"object\":{object}}}\n");
         self.lines.push_back(line.into());
     }
 }
