@@ -1,6 +1,7 @@
 //! The sandbox, as the README's first command runs it.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -45,9 +46,12 @@ async fn the_programs_end_with_the_sandbox_even_when_it_is_killed() {
     let agent = ("127.0.2.1", port);
     assert!(tokio::net::TcpStream::connect(agent).await.is_ok());
     child.kill().await.unwrap();
-    while tokio::net::TcpStream::connect(agent).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    let gone = async {
+        while tokio::net::TcpStream::connect(agent).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the agent ends");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A Kubernetes API on loopback, speaking the real protocol over plain HTTP: pods, namespaces, nodes and events with
 //! get, list, watch, create, update, patch, status and delete; token and access reviews; and the discovery that
-//! kubectl needs. Nothing schedules or runs a pod: [`Pod`] says where it is, or a test patches its status.
+//! kubectl needs. No pod runs by itself: [`Pod`] says where it is, or [`KubeApi::run_pod`] does, or a client patches its
+//! status.
 //!
 //! Tests hold a [`KubeApi`] and change things directly; what they change shows up in lists and watches exactly as what
 //! a client changes.

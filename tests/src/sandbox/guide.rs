@@ -46,12 +46,12 @@ fn commands(world: &World, fleet: &Fleet) -> String {
             let (pod, address) = (&row.pod, &row.address);
             lines.extend([
                 format!("  # as the pod {pod}"),
-                format!("  curl --interface {address} {metadata}/iam/security-credentials/"),
-                format!("  curl --interface {address} {metadata}/instance-id"),
+                format!("  curl -s --interface {address} {metadata}/iam/security-credentials/; echo"),
+                format!("  curl -s --interface {address} {metadata}/instance-id; echo"),
                 "  # the AWS CLI in that pod, by a relay that stands for its network".into(),
                 format!(
                     "  env -i PATH=\"$PATH\" AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{relay} \
-                     AWS_ENDPOINT_URL_STS={} AWS_REGION={REGION} aws sts get-caller-identity",
+                     AWS_ENDPOINT_URL_STS={} AWS_DEFAULT_REGION={REGION} aws sts get-caller-identity",
                     stack.sts.url()
                 ),
             ]);

@@ -17,6 +17,7 @@ const DEFAULT_PODS: &str = include_str!("pods.yaml");
 /// What pods may read of the instance metadata service.
 const ALLOWED_ROUTES: &str = "/latest/meta-data/(instance-id|placement/.*)";
 
+/// All that there is.
 pub(super) struct World {
     pub(super) stack: Stack,
     manifests: Manifests,

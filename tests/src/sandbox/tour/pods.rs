@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 
 use super::Outcome;
+use crate::imds::NODE_ROLE;
 use crate::real::http;
 use crate::sandbox::sdk::Asked;
 use crate::sandbox::world::{World, role_arn};
@@ -29,23 +30,24 @@ pub(super) async fn all(world: &World) -> Outcome {
     asked.await.into_iter().collect()
 }
 
-/// Asks, as each pod, for the roles of the others by name.
+/// Asks, as each pod, for the roles of the others, and of the node, by name.
 pub(super) async fn others(world: &World) -> Outcome {
-    let roles =
-        ["catalog", "arn:aws:iam::210987654321:role/partners/export", "billing-writer", "node-role-no-pod-may-have"];
-    for (pod, expected) in EXPECTED {
-        let (node, address) = world.place_of(pod)?;
-        let own = expected.unwrap_or_default();
-        for role in roles.into_iter().filter(|role| !own.contains(&format!("/{}/", last_segment(role)))) {
-            let path = format!("/latest/meta-data/iam/security-credentials/{role}");
-            let agent = node.agent.addresses().main;
-            let request = http::get(address, agent, &path).await;
-            if request.status.is_success() || !request.field("SecretAccessKey").is_empty() {
-                return Err(format!("{pod} got {role}"));
-            }
+    let roles = ["catalog", "arn:aws:iam::210987654321:role/partners/export", "billing-writer", NODE_ROLE];
+    let asked = join_all(EXPECTED.map(|(pod, own)| async move {
+        let is_own = |role: &str| own.is_ok_and(|own| own.contains(&format!("/{}/", last_segment(role))));
+        for role in roles.into_iter().filter(|role| !is_own(role)) {
+            refused(world, pod, role).await?;
         }
-    }
-    Ok(())
+        Ok(())
+    }));
+    asked.await.into_iter().collect()
+}
+
+async fn refused(world: &World, pod: &str, role: &str) -> Outcome {
+    let (node, address) = world.place_of(pod)?;
+    let path = format!("/latest/meta-data/iam/security-credentials/{role}");
+    let answer = http::get(address, node.agent.addresses().main, &path).await;
+    if answer.status.is_success() { Err(format!("{pod} got {role}")) } else { Ok(()) }
 }
 
 /// The two pods with one role have one session.
