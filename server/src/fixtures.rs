@@ -6,10 +6,13 @@ use std::time::Duration;
 use kiam_common::clock::Clock;
 use kiam_common::role::{RoleIdentity, SessionName};
 use prometheus::Registry;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::directory::Directory;
 use crate::directory::namespaces::NamespaceFields;
-use crate::directory::pods::PodFields;
+use crate::directory::pods::{Owner, Pod, PodFields};
 use crate::metrics::VaultMetrics;
 use crate::policy::namespace::{NamespaceAnnotations, NamespacePolicy};
 use crate::role::resolver::Resolver;
@@ -65,8 +68,40 @@ pub(crate) fn vault(registry: &Registry) -> (Arc<Vault>, Arc<FakeSts>) {
     (Arc::new(vault), sts)
 }
 
+/// The pod that has an IP.
+pub(crate) async fn owner(directory: &Directory, ip: &str) -> Arc<Pod> {
+    match directory.wait_for_pod(ip.parse().unwrap(), Duration::ZERO).await {
+        Owner::Pod(pod) => pod,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A sample of a counter or gauge.
 pub(crate) fn count(registry: &Registry, series: &str) -> i64 {
     let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     kiam_common::testing::metrics::count(&text, series).unwrap_or_else(|| panic!("no {series} in {text}"))
+}
+
+/// An HTTP server on loopback that answers one request; its URL, and the request it was asked.
+pub(crate) async fn answering_once(status: u16, body: &str) -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = format!("HTTP/1.1 {status} -\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        while !is_whole(&asked) {
+            assert_ne!(stream.read_buf(&mut asked).await.unwrap(), 0, "the request ended early");
+        }
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(asked).unwrap()
+    });
+    (url, asked)
+}
+
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    body.len() >= length.map_or(0, |length| length.trim().parse().unwrap())
 }

@@ -76,3 +76,82 @@ fn core_event(event: &PodEvent) -> Event {
 fn time(instant: Timestamp) -> Time {
     Time(Timestamp::from_second(instant.as_second()).unwrap_or(instant))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request, Response};
+    use http_body_util::BodyExt as _;
+    use kube::client::Body;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::events::EventReason;
+    use crate::fixtures::{directory, owner, pod};
+
+    /// What an API server was sent: method, path and body.
+    type Sent = Arc<Mutex<Vec<(String, String, Value)>>>;
+
+    fn recording_client() -> (Client, Sent) {
+        let sent = Sent::default();
+        let recorded = Arc::clone(&sent);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let recorded = Arc::clone(&recorded);
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                let body = serde_json::from_slice(&body).unwrap();
+                recorded.lock().unwrap().push((parts.method.to_string(), parts.uri.path().to_owned(), body));
+                let answer = json!({ "metadata": {}, "involvedObject": {} }).to_string();
+                Ok::<_, Infallible>(Response::new(http_body_util::Full::new(bytes::Bytes::from(answer))))
+            }
+        });
+        (Client::new(service, "default"), sent)
+    }
+
+    #[tokio::test]
+    async fn events_are_created_and_patched_beside_the_pod() {
+        let directory = directory();
+        directory.apply_pod(&pod("a", "10.0.0.1", None));
+        let first = "2026-11-21T10:00:00.75Z".parse().unwrap();
+        let mut event = PodEvent {
+            name: "a.1".into(),
+            pod: owner(&directory, "10.0.0.1").await,
+            reason: EventReason::RoleForbidden,
+            message: "failed assuming role".into(),
+            count: 1,
+            first,
+            last: first,
+        };
+        let (client, sent) = recording_client();
+        let events = KubernetesEvents::new(client);
+        events.create(&event).await.unwrap();
+        (event.count, event.last) = (7, "2026-11-21T10:05:00Z".parse().unwrap());
+        events.update(&event).await.unwrap();
+
+        let sent = sent.lock().unwrap();
+        let (method, path, body) = &sent[0];
+        assert_eq!((method.as_str(), path.as_str()), ("POST", "/api/v1/namespaces/team/events"));
+        for (pointer, value) in [
+            ("/metadata/name", json!("a.1")),
+            ("/metadata/namespace", json!("team")),
+            ("/involvedObject/kind", json!("Pod")),
+            ("/involvedObject/name", json!("a")),
+            ("/involvedObject/uid", json!("uid-of-a")),
+            ("/type", json!("Warning")),
+            ("/reason", json!("KiamRoleForbidden")),
+            ("/message", json!("failed assuming role")),
+            ("/source/component", json!("kiam.server")),
+            ("/count", json!(1)),
+            ("/firstTimestamp", json!("2026-11-21T10:00:00Z")),
+        ] {
+            assert_eq!(body.pointer(pointer), Some(&value), "{pointer}");
+        }
+        let (method, path, body) = &sent[1];
+        assert_eq!((method.as_str(), path.as_str()), ("PATCH", "/api/v1/namespaces/team/events/a.1"));
+        let change = json!({ "count": 7, "lastTimestamp": "2026-11-21T10:05:00Z", "message": "failed assuming role" });
+        assert_eq!(*body, change);
+    }
+}

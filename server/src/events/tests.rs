@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::fake::FakeEvents;
 use super::{EventReason, LONGEST_MESSAGE, QUEUE, Recorder};
-use crate::directory::pods::{Owner, Pod};
+use crate::directory::pods::Pod;
 use crate::error::Error;
 use crate::fixtures;
 use crate::metrics::EventMetrics;
@@ -28,10 +28,7 @@ fn recorder() -> (Recorder, Arc<FakeEvents>, EventMetrics) {
 async fn pod(name: &str) -> Arc<Pod> {
     let directory = fixtures::directory();
     directory.apply_pod(&fixtures::pod(name, "10.0.0.1", Some("reader")));
-    match directory.wait_for_pod("10.0.0.1".parse().unwrap(), Duration::ZERO).await {
-        Owner::Pod(pod) => pod,
-        other => panic!("{other:?}"),
-    }
+    fixtures::owner(&directory, "10.0.0.1").await
 }
 
 fn forbidden() -> Error {

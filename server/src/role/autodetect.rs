@@ -24,7 +24,11 @@ struct IamInfo {
 /// Asks the instance metadata service (`AWS_EC2_METADATA_SERVICE_ENDPOINT`, if that is set).
 pub async fn base_arn() -> Result<BaseArn, AutodetectError> {
     let config = ProviderConfig::without_region().with_http_client(http_client());
-    let info = Client::builder().configure(&config).build().get(IAM_INFO).await;
+    detect(&Client::builder().configure(&config).build()).await
+}
+
+async fn detect(instance_metadata: &Client) -> Result<BaseArn, AutodetectError> {
+    let info = instance_metadata.get(IAM_INFO).await;
     let info =
         info.map_err(|error| AutodetectError(format!("cannot read {IAM_INFO} from instance metadata: {error}")))?;
     from_iam_info(info.as_ref())
@@ -50,6 +54,16 @@ mod tests {
                        "InstanceProfileId": "AIPAEXAMPLE"}"#;
         let expected: BaseArn = "arn:aws-cn:iam::123456789012:role/".parse().unwrap();
         assert_eq!(from_iam_info(info).unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_metadata_service_that_is_not_there_is_an_error_that_names_the_flag() {
+        kiam_common::tls::install_crypto_provider();
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let config = ProviderConfig::without_region().with_http_client(http_client());
+        let client = Client::builder().configure(&config).endpoint(format!("http://{closed}")).unwrap();
+        let error = detect(&client.max_attempts(1).build()).await.unwrap_err().to_string();
+        assert!(error.contains("--role-base-arn-autodetect") && error.contains("iam/info"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The real STS, through the AWS SDK: its whole credential chain, regional endpoints of any partition,
 //! `AWS_ENDPOINT_URL_STS`, and its retries of throttling and 5xx.
 
+#[cfg(test)]
+mod tests;
+
 use std::error::Error as StdError;
 use std::time::Duration;
 
@@ -23,7 +26,7 @@ use kiam_common::credentials::Credentials;
 use kiam_common::role::{RoleArn, RoleIdentity};
 use kiam_common::secret::Secret;
 
-use super::{Sts, StsError, StsErrorKind};
+use crate::sts::{Sts, StsError, StsErrorKind};
 
 /// The name of the session that `--assume-role-arn` gives the server itself.
 const OWN_SESSION: &str = "kiam-server";
