@@ -17,7 +17,7 @@ use kiam_common::role::ArnError;
 use kiam_common::shutdown::Shutdown;
 use kiam_common::tls::{Identity, Side, TlsError, accept, install_crypto_provider};
 use kiam_common::{health, telemetry};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -257,13 +257,21 @@ async fn kubernetes(kubeconfig: Option<&Path>) -> Result<kube::Client, StartErro
         None => kube::Config::incluster()
             .map_err(|error| StartError::Kubeconfig(format!("not given, and this is not inside a cluster: {error}")))?,
         Some(file) => {
-            let unusable = |error| StartError::Kubeconfig(format!("{}: {error}", file.display()));
+            let unusable = |error| StartError::Kubeconfig(format!("{}: {}", file.display(), told(&error)));
             let kubeconfig = Kubeconfig::read_from(file).map_err(unusable)?;
             let options = KubeConfigOptions::default();
             kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)?
         }
     };
     Ok(kube::Client::try_from(config)?)
+}
+
+/// kube's report of a file that it cannot parse shows the file, and in it perhaps a token.
+fn told(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::Parse(_) => "expected a kubeconfig in YAML or JSON".into(),
+        told => told.to_string(),
+    }
 }
 
 async fn base_arn(source: &BaseArnSource) -> Result<BaseArn, StartError> {
