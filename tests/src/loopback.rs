@@ -49,11 +49,6 @@ impl Listening {
         Ok(Self { addr, _accepting: AbortOnDropHandle::new(tokio::spawn(accept(listener, handler))) })
     }
 
-    /// The address in use.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
     /// `http://host:port`.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)

@@ -74,11 +74,6 @@ impl Imds {
         self.state().tokens_required = required;
     }
 
-    /// Forgets every session token, as another instance would.
-    pub fn forget_tokens(&self) {
-        self.state().tokens = Tokens::default();
-    }
-
     /// Answers everything with this status, until told `None`.
     pub fn fail_with(&self, status: Option<StatusCode>) {
         self.state().failing_with = status;

@@ -216,6 +216,8 @@ async fn a_namespace_takes_its_pods_along() {
     let namespaces: Api<core::Namespace> = Api::all(client(&api));
     namespaces.delete("team-a", &DeleteParams::default()).await.unwrap();
     assert!(api.pods().is_empty());
+    assert!(api.remove_namespace("default") && !api.remove_namespace("team-a"));
+    assert!(namespaces.list(&ListParams::default()).await.unwrap().items.is_empty());
     let in_nowhere: Api<core::Pod> = Api::namespaced(client(&api), "team-a");
     let pod = serde_json::from_value(json!({"metadata": {"name": "reader"}})).unwrap();
     let refused = in_nowhere.create(&PostParams::default(), &pod).await.unwrap_err();
