@@ -127,7 +127,12 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let mint = Mint::new(clock).map_err(|_| StartError::Randomness)?;
     let metadata = MetadataService::new(config.metadata_endpoint);
     let front = Arc::new(Front {
-        imds: Imds { server: Arc::new(Calls::new(endpoints.clone())), mint, metrics: metrics.clone() },
+        imds: Imds {
+            server: Arc::new(Calls::new(endpoints.clone())),
+            flights: Arc::default(),
+            mint,
+            metrics: metrics.clone(),
+        },
         proxy: Proxy { allowed: config.allowed_routes, metadata, metrics: metrics.clone() },
         allow_ip_query: config.allow_ip_query,
         metrics,

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use kiam_common::reason::{Reason, Refusal};
 use kiam_common::role::RoleArn;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::body::{self, Body};
+use super::flights::{Flights, Wanted};
 use super::token::{Mint, TOKEN_HEADER, TTL_HEADER, Ttl};
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -29,6 +31,8 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 pub(crate) struct Imds {
     /// Who decides.
     pub(crate) server: Arc<dyn Server>,
+    /// The documents that are being fetched.
+    pub(crate) flights: Arc<Flights>,
     /// Where session tokens come from.
     pub(crate) mint: Mint,
     /// Kiam's counters.
@@ -71,15 +75,23 @@ impl Imds {
 
     /// A role's credentials. The extended document names the account too, where the role's name tells it.
     pub(crate) async fn credentials(&self, pod: IpAddr, role: &str, extended: bool) -> Result<Response<Body>, Error> {
-        let credentials = self
-            .server
-            .credentials(pod, role, deadline())
-            .await
-            .inspect_err(|_| self.metrics.credential_fetch_errors.inc())?;
-        let arn = if extended { RoleArn::parse(role).ok() } else { None };
-        let document = document(&credentials, arn.as_ref().map(RoleArn::account_id))
-            .inspect_err(|_| self.metrics.credential_encode_errors.inc())?;
-        Ok(body::response(StatusCode::OK, body::JSON, document))
+        let server = self.server.clone();
+        let fetch = |wanted: Wanted| async move {
+            let credentials = server.credentials(pod, &wanted.role, deadline()).await?;
+            document(&credentials, &wanted)
+        };
+        let document = self.flights.join(pod, Wanted { role: role.to_owned(), extended }, fetch);
+        match document.await {
+            Ok(document) => Ok(body::response(StatusCode::OK, body::JSON, document)),
+            Err(Error::IncompleteCredentials) => {
+                self.metrics.credential_encode_errors.inc();
+                Err(Error::IncompleteCredentials)
+            }
+            Err(error) => {
+                self.metrics.credential_fetch_errors.inc();
+                Err(error)
+            }
+        }
     }
 
     /// Whether a server can be reached and calls itself healthy.
@@ -111,15 +123,24 @@ struct Document<'c> {
 }
 
 /// Renders what the server gave; the one place that writes secrets out.
-fn document(credentials: &kiam::Credentials, account_id: Option<&str>) -> Result<Vec<u8>, Error> {
+fn document(credentials: &kiam::Credentials, wanted: &Wanted) -> Result<Bytes, Error> {
     let kiam::Credentials { code, r#type, access_key_id, secret_access_key, token, expiration, last_updated } =
         credentials;
     if [access_key_id, secret_access_key, token, expiration].into_iter().any(String::is_empty) {
         return Err(Error::IncompleteCredentials);
     }
-    let document =
-        Document { code, last_updated, r#type, access_key_id, secret_access_key, token, expiration, account_id };
-    serde_json::to_vec(&document).map_err(|_| Error::IncompleteCredentials)
+    let arn = if wanted.extended { RoleArn::parse(&wanted.role).ok() } else { None };
+    let document = Document {
+        code,
+        last_updated,
+        r#type,
+        access_key_id,
+        secret_access_key,
+        token,
+        expiration,
+        account_id: arn.as_ref().map(RoleArn::account_id),
+    };
+    serde_json::to_vec(&document).map(Bytes::from).map_err(|_| Error::IncompleteCredentials)
 }
 
 #[cfg(test)]
@@ -138,19 +159,28 @@ mod tests {
         }
     }
 
+    fn wanted(role: &str, extended: bool) -> Wanted {
+        Wanted { role: role.into(), extended }
+    }
+
+    fn text(role: &str, extended: bool) -> String {
+        String::from_utf8(document(&credentials(), &wanted(role, extended)).unwrap().to_vec()).unwrap()
+    }
+
     #[test]
     fn a_document_has_exactly_the_services_fields() {
-        let text = String::from_utf8(document(&credentials(), None).unwrap()).unwrap();
         let wanted = concat!(
             r#"{"Code":"Success","LastUpdated":"2026-11-21T09:00:00Z","Type":"AWS-HMAC","AccessKeyId":"ASIAEXAMPLE","#,
             r#""SecretAccessKey":"wJalr\"XUtnFEMI","Token":"FQoGZXIvYXdzE","Expiration":"2026-11-21T10:00:00Z"}"#,
         );
-        assert_eq!(text, wanted);
+        assert_eq!(text("reader", false), wanted);
     }
 
     #[test]
     fn the_extended_document_names_the_account_too() {
-        let text = String::from_utf8(document(&credentials(), Some("123456789012")).unwrap()).unwrap();
+        let arn = "arn:aws:iam::123456789012:role/reader";
+        assert!(!text(arn, false).contains("AccountId") && !text("reader", true).contains("AccountId"));
+        let text = text(arn, true);
         assert!(text.ends_with(r#","AccountId":"123456789012"}"#), "{text}");
     }
 
@@ -162,7 +192,7 @@ mod tests {
             kiam::Credentials { token: String::new(), ..credentials() },
             kiam::Credentials { expiration: String::new(), ..credentials() },
         ] {
-            assert_eq!(document(&incomplete, None), Err(Error::IncompleteCredentials));
+            assert_eq!(document(&incomplete, &wanted("reader", false)), Err(Error::IncompleteCredentials));
         }
     }
 }

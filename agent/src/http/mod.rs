@@ -5,6 +5,7 @@
 
 pub(crate) mod body;
 pub(crate) mod error;
+pub(crate) mod flights;
 pub(crate) mod guard;
 pub(crate) mod imds;
 pub(crate) mod listener;

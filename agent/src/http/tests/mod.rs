@@ -52,7 +52,12 @@ impl Stand {
         server.set(POD, Pod::Role("reader", credentials()));
         let metrics = Arc::new(Metrics::new(&registry).unwrap());
         let front = Front {
-            imds: Imds { server: server.clone(), mint: Mint::new(Clock::system()).unwrap(), metrics: metrics.clone() },
+            imds: Imds {
+                server: server.clone(),
+                flights: Arc::default(),
+                mint: Mint::new(Clock::system()).unwrap(),
+                metrics: metrics.clone(),
+            },
             proxy: Proxy {
                 allowed: AllowedRoutes::parse(routes).unwrap(),
                 metadata: metadata.client(),
