@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use kiam_common::credentials::Credentials;
 use kiam_common::ops::Readiness;
-use kiam_common::reason::Reason;
 use tokio::time::Instant;
 
 use crate::directory::Directory;
@@ -94,29 +93,7 @@ impl Issuer {
         let reason = error.reason();
         self.metrics.refused(reason);
         let (name, namespace) = pod.map(|pod| (&*pod.name, &*pod.namespace)).unzip();
-        match reason {
-            // What one pod may cause at any rate, by having no or another role.
-            Reason::PodNotFound | Reason::NoRole | Reason::Forbidden | Reason::BadRequest => {
-                tracing::info!(
-                    pod_ip = asked.ip,
-                    pod = name,
-                    namespace,
-                    role,
-                    reason = reason.as_str(),
-                    "refused: {error}"
-                );
-            }
-            _ => {
-                tracing::warn!(
-                    pod_ip = asked.ip,
-                    pod = name,
-                    namespace,
-                    role,
-                    reason = reason.as_str(),
-                    "refused: {error}"
-                );
-            }
-        }
+        tracing::info!(pod_ip = asked.ip, pod = name, namespace, role, reason = reason.as_str(), "refused: {error}");
         if let Some(pod) = pod {
             self.events.refused(pod, role, error);
         }

@@ -35,7 +35,7 @@ pub(super) trait Kind: Clone + Send + Sync + 'static {
     const PLURAL: &'static str;
 
     /// Splits the wire form.
-    fn split(wire: Self::Wire) -> (Lenient<Meta>, Result<Self::Fields, String>);
+    fn split(wire: Self::Wire) -> (ObjectMeta, Result<Self::Fields, String>);
 }
 
 impl<K: Kind> Resource for Watched<K> {
@@ -66,9 +66,9 @@ impl<'de, K: Kind> Deserialize<'de> for Watched<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (meta, fields) = match Lenient::<K::Wire>::deserialize(deserializer)?.0 {
             Ok(wire) => K::split(wire),
-            Err(error) => (Lenient::default(), Err(error)),
+            Err(error) => (ObjectMeta::default(), Err(error)),
         };
-        Ok(Self { meta: meta.0.unwrap_or_default().into(), fields })
+        Ok(Self { meta, fields })
     }
 }
 
@@ -81,9 +81,9 @@ pub(super) struct Pods;
 pub(super) struct Namespaces;
 
 /// `metadata`, without the annotations.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Meta {
+struct Meta {
     name: Lenient<String>,
     namespace: Lenient<String>,
     uid: Lenient<String>,
@@ -91,19 +91,20 @@ pub(super) struct Meta {
     annotations: Lenient<Annotations>,
 }
 
-impl From<Meta> for ObjectMeta {
-    fn from(meta: Meta) -> Self {
-        Self {
-            name: meta.name.0.ok(),
-            namespace: meta.namespace.0.ok(),
-            uid: meta.uid.0.ok(),
-            resource_version: meta.resource_version.0.ok(),
-            ..Self::default()
-        }
+/// What kube's watcher needs, of whatever could be decoded.
+fn object_meta(meta: &Lenient<Meta>) -> ObjectMeta {
+    let Ok(meta) = &meta.0 else { return ObjectMeta::default() };
+    let text = |field: &Lenient<String>| field.0.as_ref().ok().filter(|text| !text.is_empty()).cloned();
+    ObjectMeta {
+        name: text(&meta.name),
+        namespace: text(&meta.namespace),
+        uid: text(&meta.uid),
+        resource_version: text(&meta.resource_version),
+        ..ObjectMeta::default()
     }
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Annotations {
     #[serde(rename = "iam.amazonaws.com/role")]
@@ -162,9 +163,8 @@ impl Kind for Pods {
     const KIND: &'static str = "Pod";
     const PLURAL: &'static str = "pods";
 
-    fn split(wire: PodWire) -> (Lenient<Meta>, Result<PodFields, String>) {
-        let meta = wire.metadata.clone();
-        (meta, pod_fields(wire))
+    fn split(wire: PodWire) -> (ObjectMeta, Result<PodFields, String>) {
+        (object_meta(&wire.metadata), pod_fields(wire))
     }
 }
 
@@ -175,9 +175,8 @@ impl Kind for Namespaces {
     const KIND: &'static str = "Namespace";
     const PLURAL: &'static str = "namespaces";
 
-    fn split(wire: NamespaceWire) -> (Lenient<Meta>, Result<NamespaceFields, String>) {
-        let meta = wire.metadata.clone();
-        (meta, namespace_fields(wire))
+    fn split(wire: NamespaceWire) -> (ObjectMeta, Result<NamespaceFields, String>) {
+        (object_meta(&wire.metadata), namespace_fields(wire))
     }
 }
 
