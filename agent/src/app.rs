@@ -56,7 +56,7 @@ async fn serve(args: AgentArgs) -> ExitCode {
     let shutdown = Shutdown::new();
     let running = match start(args.into(), shutdown.clone()).await {
         Ok(running) => running,
-        Err(error @ (StartError::Metrics(_) | StartError::Randomness)) => {
+        Err(error @ StartError::Metrics(_)) => {
             tracing::error!("{error}");
             return ExitCode::FAILURE;
         }
@@ -124,7 +124,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let resolver = Arc::new(config.server.server_address.clone());
     let connector = Connector { identity: identity.clone(), server: config.server, metrics: grpc_metrics };
     let endpoints = Arc::new(Endpoints::new(connector, resolver, readiness.blocker("server")));
-    let mint = Mint::new(clock).map_err(|_| StartError::Randomness)?;
+    let mint = Mint::new(identity.derive_key("session tokens"), clock);
     let metadata = MetadataService::new(config.metadata_endpoint);
     let front = Arc::new(Front {
         imds: Imds {

@@ -93,7 +93,4 @@ pub enum StartError {
     /// Two metrics of one name: a defect.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// No key for the session tokens could be made.
-    #[error("the system has no randomness for the key of the session tokens")]
-    Randomness,
 }

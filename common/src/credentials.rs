@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use kiam_proto::kiam;
 
+use crate::role::RoleArn;
 use crate::secret::Secret;
 
 /// Temporary credentials of one role session.
@@ -25,16 +26,18 @@ pub fn format_timestamp(instant: Timestamp) -> String {
     instant.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-impl From<&Credentials> for kiam::Credentials {
-    fn from(credentials: &Credentials) -> Self {
-        Self {
+impl Credentials {
+    /// What goes to an agent: credentials of `role`.
+    pub fn to_wire(&self, role: &RoleArn) -> kiam::Credentials {
+        kiam::Credentials {
             code: "Success".into(),
             r#type: "AWS-HMAC".into(),
-            access_key_id: credentials.access_key_id.clone(),
-            secret_access_key: credentials.secret_access_key.expose().into(),
-            token: credentials.session_token.expose().into(),
-            expiration: format_timestamp(credentials.expiration),
-            last_updated: format_timestamp(credentials.last_updated),
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: self.secret_access_key.expose().into(),
+            token: self.session_token.expose().into(),
+            expiration: format_timestamp(self.expiration),
+            last_updated: format_timestamp(self.last_updated),
+            account_id: role.account_id().into(),
         }
     }
 }
@@ -55,12 +58,13 @@ mod tests {
 
     #[test]
     fn the_wire_form_has_whole_seconds_in_utc() {
-        let wire = kiam::Credentials::from(&credentials());
+        let wire = credentials().to_wire(&RoleArn::parse("arn:aws:iam::123456789012:role/reader").unwrap());
         assert_eq!(wire.expiration, "2026-11-21T10:00:00Z");
         assert_eq!(wire.last_updated, "2026-11-21T09:00:00Z");
         assert_eq!((wire.code.as_str(), wire.r#type.as_str()), ("Success", "AWS-HMAC"));
         assert_eq!(wire.secret_access_key, "wJalrXUtnFEMI");
         assert_eq!(wire.token, "FQoGZXIvYXdzE");
+        assert_eq!(wire.account_id, "123456789012");
     }
 
     #[test]

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use kiam_common::reason::{Reason, Refusal};
-use kiam_common::role::RoleArn;
 use kiam_proto::kiam;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -73,7 +72,7 @@ impl Imds {
         Ok(body::response(StatusCode::OK, body::TEXT, name))
     }
 
-    /// A role's credentials. The extended document names the account too, where the role's name tells it.
+    /// A role's credentials. The extended document names the account too.
     pub(crate) async fn credentials(&self, pod: IpAddr, role: &str, extended: bool) -> Result<Response<Body>, Error> {
         let server = self.server.clone();
         let fetch = |wanted: Wanted| async move {
@@ -124,22 +123,23 @@ struct Document<'c> {
 
 /// Renders what the server gave; the one place that writes secrets out.
 fn document(credentials: &kiam::Credentials, wanted: &Wanted) -> Result<Bytes, Error> {
-    let kiam::Credentials { code, r#type, access_key_id, secret_access_key, token, expiration, last_updated } =
-        credentials;
-    if [access_key_id, secret_access_key, token, expiration].into_iter().any(String::is_empty) {
-        return Err(Error::IncompleteCredentials);
-    }
-    let arn = if wanted.extended { RoleArn::parse(&wanted.role).ok() } else { None };
-    let document = Document {
+    let kiam::Credentials {
         code,
-        last_updated,
         r#type,
         access_key_id,
         secret_access_key,
         token,
         expiration,
-        account_id: arn.as_ref().map(RoleArn::account_id),
-    };
+        last_updated,
+        account_id,
+    } = credentials;
+    if [access_key_id, secret_access_key, token, expiration].into_iter().any(String::is_empty) {
+        return Err(Error::IncompleteCredentials);
+    }
+    // A Kiam v4 server does not say which account it is; SDKs can do without.
+    let account_id = Some(account_id.as_str()).filter(|account_id| wanted.extended && !account_id.is_empty());
+    let document =
+        Document { code, last_updated, r#type, access_key_id, secret_access_key, token, expiration, account_id };
     serde_json::to_vec(&document).map(Bytes::from).map_err(|_| Error::IncompleteCredentials)
 }
 
@@ -156,6 +156,7 @@ mod tests {
             token: "FQoGZXIvYXdzE".into(),
             expiration: "2026-11-21T10:00:00Z".into(),
             last_updated: "2026-11-21T09:00:00Z".into(),
+            account_id: "123456789012".into(),
         }
     }
 
@@ -178,10 +179,16 @@ mod tests {
 
     #[test]
     fn the_extended_document_names_the_account_too() {
-        let arn = "arn:aws:iam::123456789012:role/reader";
-        assert!(!text(arn, false).contains("AccountId") && !text("reader", true).contains("AccountId"));
-        let text = text(arn, true);
-        assert!(text.ends_with(r#","AccountId":"123456789012"}"#), "{text}");
+        assert!(!text("reader", false).contains("AccountId"));
+        let extended = text("reader", true);
+        assert!(extended.ends_with(r#","AccountId":"123456789012"}"#), "{extended}");
+    }
+
+    #[test]
+    fn an_account_that_the_server_does_not_name_is_left_out() {
+        let unnamed = kiam::Credentials { account_id: String::new(), ..credentials() };
+        let document = document(&unnamed, &wanted("reader", true)).unwrap();
+        assert!(!String::from_utf8_lossy(&document).contains("AccountId"));
     }
 
     #[test]

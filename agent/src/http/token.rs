@@ -1,8 +1,8 @@
 //! Session tokens as IMDSv2 has them, minted by the agent: `http/imds.rs` gives them out and judges them.
 //!
-//! A token is the time it ends and an HMAC over that and the pod's address, under a key made at start. So nothing
-//! is kept for each token, no pod can use another's, and after a restart every token is answered 401, from which
-//! all SDKs recover by asking for a new one.
+//! A token is the time it ends and an HMAC over that and the pod's address, under a key that is derived from the
+//! agent's private key. So nothing is kept for each token, no pod can use another's, and tokens outlive a restart: a
+//! 401 makes most SDKs ask for a new token, but not all.
 
 use std::net::IpAddr;
 
@@ -45,10 +45,9 @@ pub(crate) struct Mint {
 const END_LEN: usize = 8;
 
 impl Mint {
-    /// A mint with a key that nobody else has; fails if the system has no randomness.
-    pub(crate) fn new(clock: Clock) -> Result<Self, ring::error::Unspecified> {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new())?;
-        Ok(Self { key, clock })
+    /// A mint with a key that nobody else has. The same key makes the same mint.
+    pub(crate) fn new(key: [u8; 32], clock: Clock) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), clock }
     }
 
     /// A token for the pod with this address.
@@ -94,7 +93,7 @@ mod tests {
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
     fn mint() -> Mint {
-        Mint::new(Clock::starting_at("2026-11-21T10:00:00Z".parse().unwrap())).unwrap()
+        Mint::new([7; 32], Clock::starting_at("2026-11-21T10:00:00Z".parse().unwrap()))
     }
 
     fn ttl(seconds: &str) -> Ttl {
@@ -124,10 +123,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_token_of_another_pod_or_another_agent_is_refused() {
-        let (mint, restarted) = (mint(), mint());
+        let mint = mint();
+        let other_agent = Mint::new([8; 32], mint.clock.clone());
         let token = mint.issue(POD, ttl("60"));
         assert!(!mint.accepts(token.as_bytes(), OTHER));
-        assert!(!restarted.accepts(token.as_bytes(), POD));
+        assert!(!other_agent.accepts(token.as_bytes(), POD));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_outlives_a_restart_of_its_agent() {
+        let token = mint().issue(POD, ttl("60"));
+        assert!(mint().accepts(token.as_bytes(), POD));
     }
 
     #[tokio::test(start_paused = true)]

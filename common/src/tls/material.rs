@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use ring::hmac;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
@@ -119,6 +120,13 @@ pub(super) struct Contents {
 }
 
 impl Contents {
+    pub(super) fn derive_key(&self, purpose: &str) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.key);
+        let mut derived = [0; 32];
+        derived.copy_from_slice(hmac::sign(&key, purpose.as_bytes()).as_ref());
+        derived
+    }
+
     pub(super) async fn read(files: &TlsArgs) -> Result<Self, TlsError> {
         Ok(Self {
             cert: cert_file(files).read().await?,

@@ -60,6 +60,12 @@ impl Identity {
         self.current.load().client.clone()
     }
 
+    /// A key for `purpose` that only who holds this private key can make: the same after a restart, another after the
+    /// private key is replaced and the program started again.
+    pub fn derive_key(&self, purpose: &str) -> [u8; 32] {
+        self.current.load().contents.derive_key(purpose)
+    }
+
     /// Counts the reloads. Connections that were made before a change go on with what they have; who holds some for
     /// long watches this to replace them.
     pub fn generation(&self) -> watch::Receiver<u64> {

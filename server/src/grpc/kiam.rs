@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::deadline::patience;
 use super::status::status;
-use crate::issue::{Asked, Issuer};
+use crate::issue::{Asked, Issued, Issuer};
 
 /// What Kiam's clients take for healthy.
 const OK: &str = "ok";
@@ -46,8 +46,8 @@ impl KiamService for Kiam {
         let GetPodCredentialsRequest { ip, role } = request.into_inner();
         log("GetPodCredentials", &ip, &role, agent);
         let issued = self.issuer.credentials(Asked { ip: &ip, patience }, &role).await;
-        let credentials = issued.map_err(|error| status(&error))?;
-        Ok(Response::new(Credentials::from(&*credentials)))
+        let Issued { identity, credentials } = issued.map_err(|error| status(&error))?;
+        Ok(Response::new(credentials.to_wire(&identity.arn)))
     }
 
     async fn get_health(&self, _: Request<GetHealthRequest>) -> Result<Response<HealthStatus>, Status> {

@@ -1,18 +1,11 @@
-//! The Kubernetes API as kubectl sees it, where `KUBEBUILDER_ASSETS` or the path has one.
+//! The Kubernetes API as kubectl sees it.
 
 use std::path::PathBuf;
 
 use kiam_tests::kube_api::{KubeApi, Pod};
+use kiam_tests::real::installed;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-
-/// The kubectl to try, if there is one.
-fn kubectl() -> Option<PathBuf> {
-    let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places = assets.into_iter().chain(std::env::split_paths(&path));
-    places.find_map(|place| Some(place.join("kubectl")).filter(|program| program.is_file()))
-}
 
 /// A kubectl that speaks to `api`; all it writes comes back.
 struct Kubectl {
@@ -56,10 +49,7 @@ spec: {containers: [{name: main, image: app, env: [{name: REGION, value: eu-west
 
 #[tokio::test]
 async fn kubectl_reads_and_changes_pods_and_namespaces() {
-    let Some(program) = kubectl() else {
-        eprintln!("no kubectl here: nothing is tried");
-        return;
-    };
+    let program = installed("KUBEBUILDER_ASSETS").join("kubectl");
     let api = KubeApi::start().await.unwrap();
     api.put_namespace("team-a", &[]);
     api.put_pod(&Pod::new("team-a", "reader", "node-a", "127.1.0.1", "reader"));

@@ -55,7 +55,7 @@ impl Stand {
             imds: Imds {
                 server: server.clone(),
                 flights: Arc::default(),
-                mint: Mint::new(Clock::system()).unwrap(),
+                mint: Mint::new([7; 32], Clock::system()),
                 metrics: metrics.clone(),
             },
             proxy: Proxy {
@@ -119,6 +119,7 @@ fn credentials() -> Credentials {
         token: SESSION_TOKEN.into(),
         expiration: "2026-11-21T10:00:00Z".into(),
         last_updated: "2026-11-21T09:00:00Z".into(),
+        account_id: "123456789012".into(),
     }
 }
 
