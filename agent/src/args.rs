@@ -29,7 +29,7 @@ pub(crate) struct AgentArgs {
     pub(crate) port: u16,
 
     /// Address that the port is opened on
-    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0", value_parser = parse_ip)]
     pub(crate) bind: IpAddr,
 
     /// Let ?ip= choose the pod that a request is for; for development only
@@ -51,6 +51,10 @@ pub(crate) struct AgentArgs {
 fn metadata_endpoint() -> String {
     let given = std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").ok();
     given.filter(|endpoint| !endpoint.is_empty()).unwrap_or_else(|| "http://169.254.169.254".into())
+}
+
+fn parse_ip(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "expected an IP address of this machine, such as 0.0.0.0 or ::".into())
 }
 
 #[cfg(test)]

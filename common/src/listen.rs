@@ -20,7 +20,10 @@ pub async fn listen(flag: &str, address: &str) -> io::Result<TcpListener> {
         Some(port) => bind_everywhere(port).await,
         None => bind(address).await,
     };
-    bound.map_err(|error| io::Error::new(error.kind(), format!("{flag} {address}: cannot listen: {error}")))
+    bound.map_err(|error| {
+        let told = format!("{flag} {address}: cannot listen: {error}; expected host:port, an address of this machine");
+        io::Error::new(error.kind(), told)
+    })
 }
 
 async fn bind(address: &str) -> io::Result<TcpListener> {

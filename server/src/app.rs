@@ -270,7 +270,7 @@ async fn kubernetes(kubeconfig: Option<&Path>) -> Result<kube::Client, StartErro
 fn told(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::Parse(_) => "expected a kubeconfig in YAML or JSON".into(),
-        told => told.to_string(),
+        told => format!("{told}; expected a kubeconfig file"),
     }
 }
 

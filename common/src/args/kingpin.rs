@@ -9,7 +9,8 @@ pub(super) fn variable(flag: &str) -> String {
     format!("KIAM_{}", flag.trim_start_matches('-').to_ascii_uppercase().replace('-', "_"))
 }
 
-/// Makes each flag whose variable is set, and not empty, default to the variable's value.
+/// Makes each flag whose variable is set, and not empty, default to the variable's value. A flag that was renamed has
+/// the variable of its older name, too.
 pub(super) fn with_environment(command: Command, environment: &dyn Fn(&str) -> Option<OsString>) -> Command {
     command.mut_subcommands(|subcommand| with_environment(subcommand, environment)).mut_args(|arg| {
         let Some(variable) = arg.get_long().map(variable) else { return arg };
@@ -17,7 +18,9 @@ pub(super) fn with_environment(command: Command, environment: &dyn Fn(&str) -> O
             Some(help) => arg.clone().help(format!("{help} [env: {variable}]")),
             None => arg,
         };
-        match environment(&variable).filter(|value| !value.is_empty() && !is_service_link(value)) {
+        let older = arg.get_all_aliases().unwrap_or_default().into_iter().map(self::variable);
+        let mut values = std::iter::once(variable).chain(older).filter_map(|variable| environment(&variable));
+        match values.find(|value| !value.is_empty() && !is_service_link(value)) {
             Some(value) => arg.default_value(value).required(false),
             None => arg,
         }
