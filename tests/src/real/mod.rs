@@ -10,6 +10,7 @@ pub mod kube_apiserver;
 pub mod moto;
 pub mod namespace;
 pub mod process;
+pub mod program;
 pub mod prometheus;
 
 use std::env;

@@ -28,7 +28,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` with its own environment and directory. Its output goes to `<name>.log` in `dir`.
+    /// Starts `command` in `dir`, with nothing in its environment but what `command` sets. Its output goes to
+    /// `<name>.log` there.
     pub fn start(name: &str, command: &Command, dir: &Path) -> Self {
         Self::spawn(name, command, dir, "")
     }
@@ -42,13 +43,9 @@ impl Process {
         let log = dir.join(format!("{name}.log"));
         let output = File::options().create(true).append(true).open(&log).expect("the log can be written");
         let mut leash = Command::new("/bin/sh");
+        leash.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", dir);
         leash.args(["-c", LEASH, "leash", removes]).arg(command.get_program()).args(command.get_args());
-        for (variable, value) in command.get_envs() {
-            match value {
-                Some(value) => leash.env(variable, value),
-                None => leash.env_remove(variable),
-            };
-        }
+        leash.envs(command.get_envs().filter_map(|(variable, value)| Some((variable, value?))));
         leash.current_dir(dir).stdin(Stdio::piped());
         leash.stdout(output.try_clone().expect("a descriptor is left")).stderr(output);
         let child = leash.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));

@@ -126,7 +126,7 @@ impl Stack {
         for node in &mut self.nodes {
             node.agent.stop().await?;
         }
-        self.server.stop().await
+        self.server.stop().await.map(drop)
     }
 }
 

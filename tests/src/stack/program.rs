@@ -4,13 +4,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -68,6 +68,8 @@ pub struct Program {
     spec: Spec,
     child: Child,
     addresses: Addresses,
+    /// Held apart from the child: waiting for a child closes its standard input, and so would end it early.
+    _leash: Option<ChildStdin>,
 }
 
 impl Program {
@@ -75,14 +77,14 @@ impl Program {
     pub async fn start(spec: Spec) -> Result<Self, ProgramError> {
         let mut child = spawn(&spec).map_err(|source| ProgramError::Spawn { name: spec.name.clone(), source })?;
         let (announce, mut announced) = watch::channel(None);
-        let stderr = child.stderr.take().expect("it is piped");
+        let (stderr, leash) = (child.stderr.take().expect("it is piped"), child.stdin.take());
         tokio::spawn(keep_log(stderr, spec.log(), announce));
         let addresses = match timeout(PATIENCE, announced.wait_for(Option::is_some)).await {
             Ok(Ok(addresses)) => *addresses,
             Ok(Err(_)) | Err(_) => None,
         };
         match addresses {
-            Some(addresses) => Ok(Self { spec, child, addresses }),
+            Some(addresses) => Ok(Self { spec, child, addresses, _leash: leash }),
             None => Err(ProgramError::Silent { log: last_lines(&spec.log()), name: spec.name }),
         }
     }
@@ -112,15 +114,16 @@ impl Program {
         self.child.kill().await
     }
 
-    /// Asks it to stop, by SIGTERM, and waits until it has.
-    pub async fn stop(&mut self) -> io::Result<()> {
+    /// Asks it to stop, by SIGTERM, and waits until it has; kills it if that takes too long.
+    pub async fn stop(&mut self) -> io::Result<ExitStatus> {
         if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
             kill_process(pid, Signal::TERM)?;
         }
-        match timeout(PATIENCE, self.child.wait()).await {
-            Ok(ended) => ended.map(drop),
-            Err(_) => self.kill().await,
+        if let Ok(ended) = timeout(PATIENCE, self.child.wait()).await {
+            return ended;
         }
+        self.kill().await?;
+        self.child.wait().await
     }
 
     /// Starts it again, after it was killed or stopped, with another value for one of its flags: the one that makes

@@ -1,5 +1,21 @@
 //! The whole path on real parts: both programs as processes, a real Kubernetes API server, moto, Prometheus, and the
 //! AWS SDKs. `tests/run` sets all of it up.
 
+mod contract_flags;
+mod contract_grpc;
+mod contract_metrics;
+mod contract_routes;
+mod emulated;
+mod exposition;
+mod flags_agent;
+mod flags_server;
+mod grpc;
+mod kiam_v4;
 mod rbac;
+mod refusals;
+mod resilience;
+mod sdks;
+mod secrets;
 mod shared;
+mod single_flight;
+mod world;

@@ -1,0 +1,184 @@
+//! Every flag of the contract is taken, from the command line and from its variable; whatever is wrong with one ends
+//! the program at once, with exit code 2 and one line that names the flag, the value and what was expected.
+
+use kiam_tests::real::program::Invocation;
+
+use crate::emulated::Emulated;
+use crate::world::{PROGRAMS, wait_until_ready, with_identity};
+
+/// A flag, a value that it does not take, and words out of what is said about it.
+type Wrong = (&'static str, &'static str, &'static str);
+
+const DURATION: &str = "a duration such as";
+const SWITCH: &str = "true, false";
+
+const SHARED: [Wrong; 10] = [
+    ("--json-log", "perhaps", SWITCH),
+    ("--level", "loud", "debug, info, warn, error"),
+    ("--prometheus-listen-addr", "nowhere", "expected host:port"),
+    ("--prometheus-sync-interval", "soon", DURATION),
+    ("--pprof-listen-addr", "nowhere", "expected host:port"),
+    ("--cert", "/nowhere/tls.crt", "expected a PEM"),
+    ("--key", "/nowhere/tls.key", "expected a PEM"),
+    ("--ca", "/nowhere/ca.crt", "expected PEM"),
+    ("--grpc-keepalive-time-duration", "soon", DURATION),
+    ("--grpc-keepalive-timeout-duration", "soon", DURATION),
+];
+
+const TO_SERVERS: [Wrong; 4] = [
+    ("--server-address", "nowhere", "host:port"),
+    ("--server-address-refresh", "soon", DURATION),
+    ("--gateway-timeout-creation", "soon", DURATION),
+    ("--grpc-keepalive-permit-without-stream", "perhaps", SWITCH),
+];
+
+const AGENT: [Wrong; 5] = [
+    ("--port", "70000", "0..=65535"),
+    ("--bind", "nowhere", "expected"),
+    ("--allow-ip-query", "perhaps", SWITCH),
+    ("--allow-route-regexp", "(", "expected"),
+    ("--metadata-endpoint", "ftp://imds", "expected http://host"),
+];
+
+const SERVER: [Wrong; 17] = [
+    ("--bind", "nowhere", "expected host:port"),
+    ("--kubeconfig", "/nowhere/kubeconfig", "expected"),
+    ("--sync", "soon", DURATION),
+    ("--role-base-arn", "reader", "expected"),
+    ("--role-base-arn-autodetect", "perhaps", SWITCH),
+    ("--disable-strict-namespace-regexp", "perhaps", SWITCH),
+    ("--namespace-policy", "anything", "permitted, kube2iam"),
+    ("--session-duration", "899s", "15m to 12h"),
+    ("--session-duration", "43201s", "15m to 12h"),
+    ("--session-refresh", "3600s", "less than --session-duration"),
+    ("--assume-role-arn", "arn:aws:s3:::bucket", "expected"),
+    ("--region", "Ireland", "expected a region"),
+    ("--fetchers", "0", "at least 1"),
+    ("--prefetch-buffer-size", "0", "at least 1"),
+    ("--grpc-max-connection-idle-duration", "soon", DURATION),
+    ("--grpc-max-connection-age-duration", "soon", DURATION),
+    ("--grpc-max-connection-age-grace-duration", "soon", DURATION),
+];
+
+/// Runs the program with the flag wrong, on the command line and in the environment.
+fn assert_refused(program: &Invocation, wrong: &[Wrong]) {
+    for (flag, value, expectation) in wrong {
+        let variable = format!("KIAM_{}", flag.trim_start_matches("--").to_uppercase().replace('-', "_"));
+        let by_flag = program.clone().flag(flag, value);
+        let by_variable = program.clone().without(flag).env(&variable, value);
+        for program in [by_flag, by_variable] {
+            let (code, said) = program.run();
+            assert_eq!(code, 2, "{flag}={value}: {said}");
+            assert_eq!(said.lines().count(), 1, "{flag}={value}: {said}");
+            for part in [flag, value, expectation] {
+                assert!(said.contains(part), "{flag}={value}: {part:?} is not in {said}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_agent_with_a_wrong_flag_says_so_and_ends() {
+    let around = Emulated::start().await;
+    let agent = around.agent("127.0.0.1:1");
+    assert_refused(&agent, &SHARED);
+    assert_refused(&agent, &TO_SERVERS);
+    assert_refused(&agent, &AGENT);
+}
+
+#[tokio::test]
+async fn a_server_with_a_wrong_flag_says_so_and_ends() {
+    let around = Emulated::start().await;
+    assert_refused(&around.server(), &SHARED);
+    assert_refused(&around.server(), &SERVER);
+}
+
+#[tokio::test]
+async fn a_health_check_with_a_wrong_flag_says_so_and_ends() {
+    let around = Emulated::start().await;
+    for words in [&["agent", "health"], &["server", "health"]] {
+        let health = with_identity(Invocation::new(PROGRAMS, words), &around.identities.agent);
+        assert_refused(&health, &TO_SERVERS);
+        assert_refused(&health, &[("--timeout", "soon", DURATION)]);
+    }
+}
+
+#[tokio::test]
+async fn flags_that_exclude_or_need_each_other_are_told_together() {
+    let around = Emulated::start().await;
+    for (server, words) in [
+        (around.server().without("--role-base-arn"), "one of --role-base-arn and --role-base-arn-autodetect"),
+        (around.server().flag("--role-base-arn-autodetect", true), "exclude each other"),
+        (around.server().flag("--assume-role-arn", "first").flag("--session-duration", "2h"), "at most 1h"),
+        (around.server().flag("--nonsense", 1), "--nonsense"),
+        (around.server().without("--cert"), "--cert"),
+    ] {
+        let (code, said) = server.run();
+        assert_eq!((code, said.lines().count()), (2, 1), "{said}");
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+}
+
+/// Every flag of the server that is not about who it is and where it listens, with a value that is not its default.
+fn every_flag_of_a_server(server: Invocation) -> Invocation {
+    server
+        .flag("--prometheus-sync-interval", "1s")
+        .flag("--pprof-listen-addr", "127.0.0.1:0")
+        .flag("--sync", "5m")
+        .flag("--role-base-arn-autodetect", false)
+        .flag("--disable-strict-namespace-regexp", true)
+        .flag("--namespace-policy", "permitted")
+        .flag("--session", "cluster-a")
+        .flag("--session-duration", "30m")
+        .flag("--session-refresh", "5m")
+        .flag("--assume-role-arn", "arn:aws:iam::123456789012:role/kiam-server")
+        .flag("--fetchers", 20)
+        .flag("--prefetch-buffer-size", 10)
+        .flag("--grpc-keepalive-time-duration", "1m")
+        .flag("--grpc-keepalive-timeout-duration", "10s")
+        .flag("--grpc-max-connection-idle-duration", "1m30s")
+        .flag("--grpc-max-connection-age-duration", "1h")
+        .flag("--grpc-max-connection-age-grace-duration", "500ms")
+}
+
+fn every_flag_of_an_agent(agent: Invocation) -> Invocation {
+    agent
+        .flag("--prometheus-sync-interval", "1s")
+        .flag("--pprof-listen-addr", "127.0.0.1:0")
+        .flag("--allow-ip-query", true)
+        .flag("--allow-route-regexp", "/latest/dynamic/.*")
+        .flag("--server-address-refresh", "1m")
+        .flag("--gateway-timeout-creation", "2s")
+        .flag("--grpc-keepalive-time-duration", "1m")
+        .flag("--grpc-keepalive-timeout-duration", "10s")
+        .flag("--grpc-keepalive-permit-without-stream", true)
+}
+
+#[tokio::test]
+async fn every_flag_is_taken_from_the_command_line_and_from_its_variable() {
+    let around = Emulated::start().await;
+    let server = every_flag_of_a_server(around.server());
+    for server in [server.clone(), server.by_environment()] {
+        let server = around.logs.start("server", &server).await;
+        let agent = every_flag_of_an_agent(around.agent(server.addresses().main));
+        for agent in [agent.clone(), agent.by_environment()] {
+            wait_until_ready(&around.logs.start("agent", &agent).await).await;
+        }
+    }
+}
+
+#[test]
+fn both_programs_tell_their_version_and_their_flags() {
+    for words in [&["agent", "--version"], &["server", "--version"]] {
+        assert_eq!(Invocation::new(PROGRAMS, words).run().0, 0);
+    }
+    let wanted: [(&[&str], &[Wrong], &[Wrong]); 2] =
+        [(&["agent", "--help"], &TO_SERVERS, &AGENT), (&["server", "--help"], &[], &SERVER)];
+    for (words, some, others) in wanted {
+        let (code, help) = Invocation::new(PROGRAMS, words).run();
+        assert_eq!(code, 0, "{help}");
+        for (flag, ..) in SHARED.iter().chain(some).chain(others) {
+            assert!(help.contains(flag), "{flag} is not in {help}");
+        }
+    }
+}

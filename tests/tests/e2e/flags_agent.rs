@@ -1,0 +1,184 @@
+//! What the agent's flags do, and those of the health check, where it shows from outside.
+
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::{Request, StatusCode};
+use kiam_tests::imds::INSTANCE_ID;
+use kiam_tests::real::http::{Answer, LOCALHOST, get, try_send};
+use kiam_tests::real::program::Invocation;
+use kiam_tests::real::{eventually, free_port};
+use tokio::net::TcpListener;
+use tokio::process::Child;
+use tokio::time::Instant;
+
+use crate::emulated::{Emulated, ask_for};
+use crate::world::{CREDENTIALS, PROGRAMS, metrics, with_identity};
+
+/// An agent on ports of the test's choice, so that its log need not say where it is.
+struct Silent {
+    metadata: SocketAddr,
+    ops: SocketAddr,
+    log: PathBuf,
+    _child: Child,
+}
+
+impl Silent {
+    async fn start(agent: Invocation, name: &str, dir: &Path) -> Self {
+        let (metadata, ops) = ((LOCALHOST, free_port()).into(), (LOCALHOST, free_port()).into());
+        let agent = agent.flag("--port", SocketAddr::port(&metadata));
+        let log = dir.join(name);
+        let child = agent.spawn(File::create(&log).expect("the log can be written"));
+        eventually("the agent to answer", async || answer_of(metadata, "/ping").await).await;
+        Self { metadata, ops, log, _child: child }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log is there")
+    }
+}
+
+async fn answer_of(addr: SocketAddr, path: &str) -> Option<Answer> {
+    try_send(LOCALHOST, addr, Request::get(path).body(String::new()).ok()?).await.ok()
+}
+
+#[tokio::test]
+async fn logs_are_text_or_json_and_as_talkative_as_they_are_told() {
+    let around = Emulated::start().await;
+    let agent = around.agent("127.0.0.1:1").flag("--prometheus-listen-addr", "");
+    for (json, level, wanted) in
+        [(false, "info", "INFO"), (true, "info", r#""level":"INFO""#), (false, "debug", "INFO"), (true, "error", "")]
+    {
+        let agent = agent.clone().flag("--json-log", json).flag("--level", level);
+        let agent = Silent::start(agent, &format!("{json}-{level}.log"), around.logs.path()).await;
+        get(LOCALHOST, agent.metadata, "/nowhere").await;
+        let log = agent.log();
+        assert!(log.contains(wanted), "{json} {level}: {log}");
+        assert_eq!(log.is_empty(), level == "error", "{log}");
+        assert!(log.lines().all(|line| line.starts_with('{') == json), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_metrics_address_turns_the_listener_off() {
+    let around = Emulated::start().await;
+    let agent = around.agent("127.0.0.1:1");
+    let on = around.logs.start("agent", &agent).await;
+    assert_eq!(get(LOCALHOST, on.addresses().ops, "/live").await.status, StatusCode::OK);
+    let off = Silent::start(agent.flag("--prometheus-listen-addr", ""), "off.log", around.logs.path()).await;
+    assert!(answer_of(off.ops, "/live").await.is_none());
+    assert!(!off.log().contains("ops_addr"), "{}", off.log());
+}
+
+#[tokio::test]
+async fn profiles_are_served_where_they_are_asked_for() {
+    let around = Emulated::start().await;
+    let port = free_port();
+    let agent = around.agent("127.0.0.1:1").flag("--pprof-listen-addr", format!("127.0.0.1:{port}"));
+    let _agent = around.logs.start("agent", &agent).await;
+    let profile = get(LOCALHOST, (LOCALHOST, port).into(), "/debug/pprof/profile?seconds=1").await;
+    assert_eq!(profile.status, StatusCode::OK);
+    assert!(!profile.body.is_empty());
+}
+
+#[tokio::test]
+async fn sampled_gauges_are_read_no_more_often_than_the_flag_says() {
+    let around = Emulated::start().await;
+    for (interval, changes) in [("1ms", true), ("1h", false)] {
+        let agent = around.agent("127.0.0.1:1").flag("--prometheus-sync-interval", interval);
+        let agent = around.logs.start("agent", &agent).await;
+        let descriptors = async || {
+            let metrics = metrics(&agent).await;
+            kiam_common::testing::metrics::value(&metrics, "process_open_fds").expect("the series")
+        };
+        let before = descriptors().await;
+        let connect = |_| kiam_tests::real::http::connect(LOCALHOST, agent.addresses().main);
+        let connections = futures_util::future::join_all((0..20).map(connect)).await;
+        // Answered, so accepted: whoever came before is accepted, too.
+        get(LOCALHOST, agent.addresses().main, "/ping").await;
+        assert_eq!(descriptors().await >= before + 20.0, changes, "{interval}");
+        drop(connections);
+    }
+}
+
+#[tokio::test]
+async fn the_ip_query_chooses_the_pod_only_where_it_is_allowed() {
+    let around = Emulated::start().await;
+    let server = around.logs.start("server", &around.server()).await;
+    let pod = around.run_pod("reader", "reader");
+    let path = format!("{CREDENTIALS}?ip={pod}");
+    let agent = around.agent(server.addresses().main);
+    let allowed = around.logs.start("allowed", &agent.clone().flag("--allow-ip-query", true)).await;
+    assert_eq!(get(LOCALHOST, allowed.addresses().main, &path).await.body, "reader");
+    assert!(around.logs.read().contains("--allow-ip-query"), "development only: it is warned about");
+    let ordinary = around.logs.start("ordinary", &agent).await;
+    assert_eq!(get(LOCALHOST, ordinary.addresses().main, &path).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn routes_are_allowed_by_kiams_older_flag_and_its_variable_as_well() {
+    let around = Emulated::start().await;
+    let agent = around.agent("127.0.0.1:1").flag("--whitelist-route-regexp", "/latest/meta-data/instance-id");
+    for (name, agent) in [("by-flag", agent.clone()), ("by-variable", agent.by_environment())] {
+        let agent = around.logs.start(name, &agent).await;
+        let answer = get(LOCALHOST, agent.addresses().main, "/latest/meta-data/instance-id").await;
+        assert_eq!(answer.body, INSTANCE_ID, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_metadata_endpoint_may_be_given_by_the_sdks_own_variable() {
+    let around = Emulated::start().await;
+    let agent = around.agent("127.0.0.1:1").without("--metadata-endpoint");
+    let agent = agent.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", around.imds.url());
+    let agent = around.logs.start("agent", &agent).await;
+    assert_eq!(get(LOCALHOST, agent.addresses().main, "/health").await.body, INSTANCE_ID);
+}
+
+#[tokio::test]
+async fn a_servers_name_is_looked_up_and_kiams_refresh_flag_is_warned_about() {
+    let around = Emulated::start().await;
+    let server = around.logs.start("server", &around.server()).await;
+    let agent = around.agent(format!("localhost:{}", server.addresses().main.port()));
+    let agent = around.logs.start("agent", &agent.flag("--server-address-refresh", "1m")).await;
+    let pod = around.run_pod("reader", "reader");
+    assert_eq!(ask_for(agent.addresses().main, pod, "reader").await.status, StatusCode::OK);
+    assert!(around.logs.read().contains("--server-address-refresh"));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_finish_its_handshake_is_given_up_after_the_time_to_connect() {
+    let around = Emulated::start().await;
+    let hanging = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = hanging.local_addr().expect("an address");
+    let agent = around.agent(address).flag("--gateway-timeout-creation", "100ms");
+    let agent = around.logs.start("agent", &agent).await;
+    let asked = tokio::spawn(async move { ask_for(agent.addresses().main, IpAddr::from([127, 0, 0, 9]), "r").await });
+    // Within one request's five seconds it is tried several times: the first attempt was given up early.
+    for _ in 0..3 {
+        hanging.accept().await.expect("a connection");
+    }
+    assert_eq!(asked.await.expect("an answer").status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn the_health_check_says_ok_or_why_not_in_time() {
+    let around = Emulated::start().await;
+    let server = around.logs.start("server", &around.server()).await;
+    for words in [&["agent", "health"], &["server", "health"]] {
+        let health = with_identity(Invocation::new(PROGRAMS, words), &around.identities.agent);
+        let well = health.clone().flag("--server-address", server.addresses().main).flag("--timeout", "10s");
+        let answer =
+            eventually("the server to be well", async || Some(well.run()).filter(|(code, _)| *code == 0)).await;
+        assert_eq!(answer, (0, "ok\n".to_owned()));
+
+        let hanging = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = hanging.local_addr().expect("an address");
+        let started = Instant::now();
+        let (code, said) = health.flag("--server-address", address).flag("--timeout", "300ms").run();
+        assert!((code, said.lines().count()) == (1, 1) && said.contains(&address.to_string()), "{code}: {said}");
+        assert!((Duration::from_millis(300)..Duration::from_secs(5)).contains(&started.elapsed()));
+    }
+}
