@@ -8,6 +8,7 @@ mod contract_routes;
 mod emulated;
 mod exposition;
 mod flags_agent;
+mod flags_keepalive;
 mod flags_server;
 mod grpc;
 mod kiam_v4;
