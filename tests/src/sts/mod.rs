@@ -38,6 +38,8 @@ pub struct Call {
     pub action: String,
     /// Who signed it; empty if nobody did.
     pub caller_access_key: String,
+    /// The region it was signed for; empty if nobody signed it.
+    pub region: String,
     /// The role's ARN; empty where the action has none.
     pub role_arn: String,
     /// RoleSessionName as it was sent.
@@ -167,6 +169,7 @@ impl Service {
             at: self.clock.now(),
             action: query.get("Action").unwrap_or_default().into(),
             caller_access_key: query.caller_access_key.clone(),
+            region: query.region.clone(),
             role_arn: query.get("RoleArn").unwrap_or_default().into(),
             session_name: query.get("RoleSessionName").unwrap_or_default().into(),
             external_id: query.get("ExternalId").map(Into::into),

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 
-/// One request's parameters and the key that signed it.
+/// One request's parameters and what its signature says.
 #[derive(Debug)]
 pub(super) struct Query {
     /// The access key id in the signature's credential scope; empty for an unsigned request.
     pub(super) caller_access_key: String,
+    /// The region in the signature's credential scope; empty for an unsigned request.
+    pub(super) region: String,
     parameters: BTreeMap<String, String>,
 }
 
@@ -17,8 +19,10 @@ impl Query {
     /// Reads the form of the body, and of the query string where the body is empty.
     pub(super) fn read(parts: &Parts, body: &[u8]) -> Self {
         let form = if body.is_empty() { parts.uri.query().unwrap_or_default().as_bytes() } else { body };
+        let (caller_access_key, region) = scope(parts).unwrap_or_default();
         Self {
-            caller_access_key: signer(parts).unwrap_or_default().into(),
+            caller_access_key: caller_access_key.into(),
+            region: region.into(),
             parameters: form_urlencoded::parse(form).into_owned().collect(),
         }
     }
@@ -29,9 +33,9 @@ impl Query {
     }
 }
 
-/// `AWS4-HMAC-SHA256 Credential=AKIA…/20261121/eu-west-1/sts/aws4_request, …`
-fn signer(parts: &Parts) -> Option<&str> {
+/// The key and the region of `AWS4-HMAC-SHA256 Credential=AKIA…/20261121/eu-west-1/sts/aws4_request, …`
+fn scope(parts: &Parts) -> Option<(&str, &str)> {
     let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (_, scope) = header.split_once("Credential=")?;
-    Some(scope.split_once('/')?.0)
+    let mut scope = header.split_once("Credential=")?.1.split('/');
+    Some((scope.next()?, scope.nth(1)?))
 }

@@ -17,14 +17,15 @@ fn arn(role: &str) -> String {
 }
 
 #[tokio::test]
-async fn session_and_session_duration_are_what_sts_is_asked_for() {
+async fn region_session_and_session_duration_are_what_sts_is_asked_for() {
     let around = Emulated::start().await;
     let server = around.server().flag("--session", "cluster/a").flag("--session-duration", "15m");
-    let (_server, agent) = around.run(server).await;
+    let (_server, agent) = around.run(server.flag("--region", "cn-north-1")).await;
     let pod = around.run_pod("reader", "reader");
     assert_eq!(ask_for(agent.addresses().main, pod, "reader").await.status, StatusCode::OK);
     let call = &around.sts.assumptions_of(&arn("reader"))[0];
     assert_eq!((call.session_name.as_str(), call.duration_seconds.as_deref()), ("kiam-cluster-a", Some("900")));
+    assert_eq!(call.region, "cn-north-1");
 }
 
 #[tokio::test]
