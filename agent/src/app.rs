@@ -1,7 +1,7 @@
 //! Everything that an agent consists of, from its flags to its end.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::args::AgentArgs;
+use crate::args::{AgentArgs, AgentInvocation, InterceptCommand};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::http::Front;
@@ -25,6 +25,10 @@ use crate::http::imds::Imds;
 use crate::http::listener;
 use crate::http::proxy::Proxy;
 use crate::http::token::Mint;
+use crate::intercept::command::Action;
+use crate::intercept::keeper::{KeeperThread, Reports};
+use crate::intercept::metrics::RuleMetrics;
+use crate::intercept::{self, Interception, privilege};
 use crate::metadata::MetadataService;
 use crate::metrics::Metrics;
 use crate::sync::endpoint::Connector;
@@ -37,8 +41,11 @@ const RELOAD_EVERY: Duration = Duration::from_secs(5);
 /// The whole program: reads the command line, runs until SIGTERM, and says how it went.
 pub fn run() -> ExitCode {
     tls::install_crypto_provider();
-    let invocation: Invocation<AgentArgs> = args::parse_or_exit("agent");
-    let runtime = match tokio::runtime::Runtime::new() {
+    let invocation: AgentInvocation = args::parse_or_exit("agent");
+    privilege::keep_to_start();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(privilege::keep_nothing).build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("cannot start threads: {error}");
@@ -46,22 +53,35 @@ pub fn run() -> ExitCode {
         }
     };
     match invocation {
-        Invocation::Health(args) => runtime.block_on(health::run(*args)),
-        Invocation::Run(args) => runtime.block_on(serve(args)),
+        AgentInvocation::Intercept(command) => runtime.block_on(intercept(&command)),
+        AgentInvocation::Usual(usual) => match *usual {
+            Invocation::Health(args) => runtime.block_on(health::run(*args)),
+            Invocation::Run(args) => runtime.block_on(serve(args)),
+        },
     }
+}
+
+async fn intercept(command: &InterceptCommand) -> ExitCode {
+    let interception = command.interception().unwrap_or_else(|wrong| args::exit_with_usage(wrong));
+    if command.action == Action::Add {
+        check_hosts(&interception).unwrap_or_else(|wrong| args::exit_with_usage(wrong));
+    }
+    intercept::command::run(command.action, &interception).await
 }
 
 async fn serve(args: AgentArgs) -> ExitCode {
     telemetry::init(&args.log);
     let shutdown = Shutdown::new();
-    let running = match start(args.into(), shutdown.clone()).await {
+    let config = Config::try_from(args).unwrap_or_else(|wrong| args::exit_with_usage(wrong));
+    let running = match start(config, shutdown.clone()).await {
         Ok(running) => running,
-        Err(error @ StartError::Metrics(_)) => {
+        Err(error @ (StartError::Metrics(_) | StartError::Interception(_))) => {
             tracing::error!("{error}");
             return ExitCode::FAILURE;
         }
         Err(error) => args::exit_with_usage(error),
     };
+    privilege::keep_nothing();
     let told_to_end = async {
         if let Err(error) = shutdown.begin_on_signal().await {
             tracing::error!(%error, "cannot listen for signals");
@@ -120,6 +140,13 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     identity.register(&registry, Side::Client, &clock)?;
     let grpc_metrics = GrpcMetrics::client(&registry, &[kiam_proto::FILE_DESCRIPTOR_SET])?;
     let metrics = Arc::new(Metrics::new(&registry)?);
+    let keeping = match config.interception {
+        Some(interception) => {
+            let (blocker, arrivals) = (readiness.blocker("interception"), metrics.arrivals.clone());
+            Some((interception, Reports { blocker, metrics: Arc::new(RuleMetrics::new(&registry)?), arrivals }))
+        }
+        None => None,
+    };
 
     let resolver = Arc::new(config.server.server_address.clone());
     let connector = Connector { identity: identity.clone(), server: config.server, metrics: grpc_metrics };
@@ -140,12 +167,26 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
 
     let ops_shutdown = Shutdown::new();
     let (ops, ops_addr) = open_ops(&config.ops, registry, readiness, &ops_shutdown).await.map_err(StartError::Ops)?;
+    if let Some((interception, _)) = &keeping {
+        check_hosts(interception)?;
+    }
     let (listener, metadata_addr) = listen(config.listen).await?;
+    let also = match config.also_listen {
+        Some(address) => Some(listen(address).await?.0),
+        None => None,
+    };
 
     let mut parts = JoinSet::new();
+    if let Some((interception, reports)) = keeping {
+        let mut keeper = KeeperThread::start(interception, reports, shutdown.clone())?;
+        keeper.installed().await?;
+        parts.spawn(keeper.ended());
+    }
     parts.spawn(endpoints.keep_current(identity.generation(), shutdown.clone()));
     parts.spawn(identity.keep_current(RELOAD_EVERY, shutdown.clone()));
-    parts.spawn(listener::serve(listener, front, shutdown.clone()));
+    for listener in [listener].into_iter().chain(also) {
+        parts.spawn(listener::serve(listener, front.clone(), shutdown.clone()));
+    }
     listening.clear();
     let announced = ops_addr.map(tracing::field::display);
     tracing::info!(%metadata_addr, ops_addr = announced, version = env!("CARGO_PKG_VERSION"), "the agent answers");
@@ -177,6 +218,14 @@ async fn open_ops(
         serving.spawn(pprof.serve(shutdown.clone()));
     }
     Ok((serving, address))
+}
+
+/// A host that is not this node would be sent the requests of all its pods.
+fn check_hosts(interception: &Interception) -> Result<(), StartError> {
+    for address in interception.hosts() {
+        UdpSocket::bind((address, 0)).map_err(|source| StartError::Host { address, source })?;
+    }
+    Ok(())
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

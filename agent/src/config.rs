@@ -1,12 +1,14 @@
 //! The agent's configuration: values that need no more checking. Made of the flags here, used by `app.rs`; tests
 //! and the sandbox may make one as well.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use kiam_common::args::{OpsArgs, ServerAddressArgs, TlsArgs};
 
 use crate::args::AgentArgs;
+use crate::error::StartError;
 pub use crate::http::proxy::AllowedRoutes;
+pub use crate::intercept::{Hosts, Interception, Interfaces, Method, Plan};
 pub use crate::metadata::Endpoint;
 
 /// All that an agent is told.
@@ -14,6 +16,10 @@ pub use crate::metadata::Endpoint;
 pub struct Config {
     /// Where pods' metadata requests arrive; port 0 is any free one.
     pub listen: SocketAddr,
+    /// Where those of the other IP version arrive, if anywhere else.
+    pub also_listen: Option<SocketAddr>,
+    /// The rules that bring them there, if the agent keeps them.
+    pub interception: Option<Interception>,
     /// Whether `?ip=` chooses the pod: for development only.
     pub allow_ip_query: bool,
     /// The paths that are passed on to the instance metadata service.
@@ -28,16 +34,66 @@ pub struct Config {
     pub ops: OpsArgs,
 }
 
-impl From<AgentArgs> for Config {
-    fn from(args: AgentArgs) -> Self {
-        Self {
-            listen: SocketAddr::new(args.bind, args.port),
+impl TryFrom<AgentArgs> for Config {
+    type Error = StartError;
+
+    fn try_from(args: AgentArgs) -> Result<Self, StartError> {
+        let interception = args.intercept.interception(args.port).map_err(StartError::Flags)?;
+        let (first, second) = bound(args.bind, interception.as_ref()).map_err(StartError::Flags)?;
+        let with_port = |address| SocketAddr::new(address, args.port);
+        Ok(Self {
+            listen: with_port(first),
+            also_listen: second.map(with_port),
+            interception,
             allow_ip_query: args.allow_ip_query,
             allowed_routes: args.allow_route_regexp,
             metadata_endpoint: args.metadata_endpoint,
             server: args.server,
             tls: args.tls,
             ops: args.ops,
+        })
+    }
+}
+
+/// Where to listen: where intercepted requests are sent, and nowhere else, unless told otherwise.
+fn bound(bind: Option<IpAddr>, interception: Option<&Interception>) -> Result<(IpAddr, Option<IpAddr>), String> {
+    let mut hosts = interception.into_iter().flat_map(Interception::hosts);
+    let Some(bind) = bind else {
+        let first = hosts.next().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        return Ok((first, hosts.next()));
+    };
+    let answers = |host: &IpAddr| *host == bind || bind.is_unspecified() && (bind.is_ipv6() || host.is_ipv4());
+    match hosts.find(|host| !answers(host)) {
+        Some(host) => Err(format!("--bind: \"{bind}\" is not valid: expected one that {host} of --host belongs to")),
+        None => Ok((bind, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::InterceptArgs;
+
+    fn listening(given: Option<&str>, hosts: &str) -> Result<String, String> {
+        let interception = InterceptArgs::nftables(hosts).interception(3100).unwrap();
+        let (first, second) = bound(given.map(|bind| bind.parse().unwrap()), interception.as_ref())?;
+        Ok(format!("{first} {}", second.map(|second| second.to_string()).unwrap_or_default()))
+    }
+
+    #[test]
+    fn an_agent_that_intercepts_listens_where_requests_are_sent() {
+        assert_eq!(listening(None, "fd00::1,10.0.0.1").unwrap(), "10.0.0.1 fd00::1");
+        assert_eq!(listening(None, "fd00::1").unwrap(), "fd00::1 ");
+        assert_eq!(listening(Some("::"), "10.0.0.1,fd00::1").unwrap(), ":: ");
+        assert_eq!(listening(Some("0.0.0.0"), "10.0.0.1").unwrap(), "0.0.0.0 ");
+        assert_eq!(bound(None, None).unwrap(), (Ipv4Addr::UNSPECIFIED.into(), None));
+    }
+
+    #[test]
+    fn an_address_that_no_request_is_sent_to_is_refused() {
+        for (bind, hosts) in [("127.0.0.1", "10.0.0.1"), ("0.0.0.0", "fd00::1"), ("10.0.0.1", "10.0.0.1,fd00::1")] {
+            let error = listening(Some(bind), hosts).unwrap_err();
+            assert!(error.starts_with("--bind: ") && error.contains(bind), "{error}");
         }
     }
 }

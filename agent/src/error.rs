@@ -79,6 +79,20 @@ pub enum StartError {
     /// A certificate, key or CA that cannot be used.
     #[error(transparent)]
     Tls(#[from] kiam_common::tls::TlsError),
+    /// Flags that do not go together.
+    #[error("{0}")]
+    Flags(String),
+    /// Intercepted requests would be sent elsewhere.
+    #[error("--host: {address} is no address of this node: {source}")]
+    Host {
+        /// What was given.
+        address: std::net::IpAddr,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The rules could not be written; the error names the rule and has the kernel's answer.
+    #[error("--intercept: {0}")]
+    Interception(#[from] crate::intercept::Error),
     /// The metadata port is not to be had.
     #[error("--bind, --port: cannot listen on {address}: {source}")]
     Listen {

@@ -6,6 +6,7 @@ mod args;
 pub mod config;
 mod error;
 mod http;
+mod intercept;
 mod metadata;
 mod metrics;
 mod sync;
@@ -15,3 +16,4 @@ mod unary;
 mod tests;
 
 pub use error::StartError;
+pub use intercept::Error as InterceptionError;

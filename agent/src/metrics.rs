@@ -1,6 +1,7 @@
 //! What the agent counts about the requests of pods. Kiam's series keep their names, labels and buckets. Created
 //! in `app.rs`, counted in `http/mod.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -10,6 +11,7 @@ use prometheus::{
 };
 
 use crate::http::error::OWN_CODES;
+use crate::intercept::metrics::Arrivals;
 
 /// What answered a request: the `handler` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub(crate) struct Metrics {
     pub(crate) credential_encode_errors: IntCounter,
     /// Requests that were not passed on to the instance metadata service.
     pub(crate) proxy_blocked: IntCounter,
+    /// Connections, by the way they came.
+    pub(crate) arrivals: Arc<Arrivals>,
 }
 
 impl Metrics {
@@ -114,6 +118,7 @@ impl Metrics {
                 "Credentials that could not be made into a document",
             )?,
             proxy_blocked,
+            arrivals: Arc::new(Arrivals::new(registry)?),
             responses,
             refused,
         })

@@ -39,7 +39,7 @@ fn args(files: &TlsArgs, server: SocketAddr, metadata: SocketAddr) -> AgentArgs 
 async fn agent(args: AgentArgs) -> (Running, SocketAddr, Shutdown) {
     kiam_common::tls::install_crypto_provider();
     let shutdown = Shutdown::new();
-    let running = app::start(args.into(), shutdown.clone()).await.unwrap();
+    let running = app::start(args.try_into().unwrap(), shutdown.clone()).await.unwrap();
     let ops = running.ops_addr.unwrap();
     (running, ops, shutdown)
 }
@@ -128,7 +128,7 @@ async fn what_cannot_be_started_is_told_with_the_flag_at_fault() {
         (port_taken, ["--port", "127.0.0.1:"]),
         (metrics_taken, ["--prometheus-listen-addr", "127.0.0.1:"]),
     ] {
-        let error = app::start(args.into(), Shutdown::new()).await.unwrap_err().to_string();
+        let error = app::start(args.try_into().unwrap(), Shutdown::new()).await.unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)) && !error.contains('\n'), "{error}");
     }
 }

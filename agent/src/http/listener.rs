@@ -82,6 +82,7 @@ fn serve_connection(
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
     let ip = peer.ip().to_canonical();
+    front.metrics.arrivals.note(&stream, ip);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let front = front.clone();
         async move {

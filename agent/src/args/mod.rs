@@ -1,8 +1,11 @@
 //! The agent's flags, with Kiam's names and defaults; `config.rs` makes values of them.
 
+mod intercept;
+
 use std::net::IpAddr;
 
 use clap::{ArgAction, Parser};
+pub(crate) use intercept::{AgentInvocation, InterceptArgs, InterceptCommand};
 use kiam_common::args::{LogArgs, OpsArgs, ServerAddressArgs, TlsArgs};
 
 use crate::http::proxy::AllowedRoutes;
@@ -28,9 +31,12 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "PORT", default_value = "3100")]
     pub(crate) port: u16,
 
-    /// Address that the port is opened on
-    #[arg(long, value_name = "IP", default_value = "0.0.0.0", value_parser = parse_ip)]
-    pub(crate) bind: IpAddr,
+    /// Address that the port is opened on; default: the addresses of --host where the agent intercepts, else 0.0.0.0
+    #[arg(long, value_name = "IP", value_parser = parse_ip)]
+    pub(crate) bind: Option<IpAddr>,
+
+    #[command(flatten)]
+    pub(crate) intercept: InterceptArgs,
 
     /// Let ?ip= choose the pod that a request is for; for development only
     #[arg(long, num_args = 0..=1, default_value = "false", default_missing_value = "true", require_equals = true,
@@ -76,13 +82,14 @@ mod tests {
     }
 
     fn config(flags: &str) -> Config {
-        read(&format!("{TLS} {flags}"), &[]).unwrap().into()
+        read(&format!("{TLS} {flags}"), &[]).unwrap().try_into().unwrap()
     }
 
     #[test]
     fn the_defaults_are_kiams() {
         let config = config("--metadata-endpoint=http://169.254.169.254");
         assert_eq!(config.listen.to_string(), "0.0.0.0:3100");
+        assert!(config.interception.is_none());
         assert!(!config.allow_ip_query);
         assert_eq!(config.server.server_address.to_string(), "localhost:9610");
         assert_eq!(config.server.gateway_timeout_creation, Duration::from_secs(1));
@@ -96,10 +103,11 @@ mod tests {
              --pprof-listen-addr=:9990 --port=8181 --allow-ip-query --whitelist-route-regexp=^/latest/.* \
              --server-address=kiam-server:443 --server-address-refresh=0s --gateway-timeout-creation=2s \
              --grpc-keepalive-time-duration=20s --grpc-keepalive-timeout-duration=3s \
-             --grpc-keepalive-permit-without-stream"
+             --grpc-keepalive-permit-without-stream --iptables --iptables-remove --host=10.0.0.1 --host-interface=cali+"
         );
-        let config = Config::from(read(&flags, &[]).unwrap());
-        assert_eq!(config.listen.port(), 8181);
+        let config = Config::try_from(read(&flags, &[]).unwrap()).unwrap();
+        assert_eq!(config.listen.to_string(), "10.0.0.1:8181");
+        assert!(config.interception.as_ref().unwrap().remove_at_exit);
         assert!(config.allow_ip_query && config.server.keepalive.grpc_keepalive_permit_without_stream);
         assert_eq!(config.server.server_address.to_string(), "kiam-server:443");
     }
@@ -124,8 +132,9 @@ mod tests {
             ("--metadata-endpoint=169.254.169.254", ["--metadata-endpoint", "expected http://host"]),
             ("--server-address=kiam-server", ["--server-address", "kiam-server"]),
             ("--allow-ip-query=maybe", ["--allow-ip-query", "maybe"]),
-            ("--iptables", ["--iptables", ""]),
-            ("--host=10.0.0.1", ["--host", ""]),
+            ("--intercept=ebpf", ["--intercept", "nftables"]),
+            ("--host=node-1", ["--host", "node-1"]),
+            ("--host-interface=eth0;", ["--host-interface", "eth0;"]),
         ] {
             let error = read(&format!("{TLS} {flags}"), &[]).unwrap_err();
             assert!(words.iter().all(|word| error.contains(word)) && !error.trim_end().contains('\n'), "{error}");
