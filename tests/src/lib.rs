@@ -7,6 +7,7 @@
 pub mod imds;
 pub mod kube_api;
 pub mod loopback;
+pub mod netns;
 pub mod real;
 pub mod sandbox;
 pub mod stack;

@@ -48,10 +48,30 @@ impl Sdk<'_> {
     /// # Panics
     /// If the client fails in any other way.
     pub async fn find_credentials(self, metadata_endpoint: &str, sts: &str) -> Result<Found, String> {
-        let home = tempfile::tempdir().expect("an empty home");
         let mut command = self.command();
+        command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata_endpoint);
+        self.run(command, sts).await
+    }
+
+    /// What this SDK finds in a network namespace with nothing set at all.
+    ///
+    /// # Panics
+    /// If the client fails in any other way than by finding nothing.
+    pub async fn find_credentials_in(self, namespace: &str, sts: &str) -> Result<Found, String> {
+        let client = self.command();
+        let client = client.as_std();
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace, "/usr/bin/env", "--ignore-environment", "HOME=/nonexistent"]);
+        let set = client.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)));
+        command.args(set.map(|(name, value)| format!("{name}={value}")));
+        command.arg(client.get_program()).args(client.get_args());
+        self.run(command, sts).await
+    }
+
+    async fn run(self, mut command: Command, sts: &str) -> Result<Found, String> {
+        let home = tempfile::tempdir().expect("an empty home");
         command.arg(sts).current_dir(home.path()).stdin(Stdio::null()).kill_on_drop(true);
-        command.env("HOME", home.path()).env("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata_endpoint);
+        command.env("HOME", home.path());
         let Output { status, stdout, stderr } = command.output().await.expect("the client starts");
         let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
         let said = format!("{self:?} ended with {status} and said {stdout}{stderr}");

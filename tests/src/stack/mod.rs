@@ -78,7 +78,7 @@ pub struct Stack {
     pub nodes: Vec<Node>,
     /// Certificates, logs and the kubeconfig.
     directory: TempDir,
-    _pki: Pki,
+    pki: Pki,
 }
 
 impl Stack {
@@ -97,7 +97,7 @@ impl Stack {
             kube.put_node(name, &ip.to_string());
             nodes.push(Node { name: (*name).into(), ip, agent });
         }
-        Ok(Self { sts, kube, imds, server, nodes, directory, _pki: pki })
+        Ok(Self { sts, kube, imds, server, nodes, directory, pki })
     }
 
     /// The file that `kubectl --kubeconfig` takes.
@@ -108,6 +108,16 @@ impl Stack {
     /// The directory of the logs.
     pub fn directory(&self) -> PathBuf {
         self.directory.path().into()
+    }
+
+    /// The sandbox binary that the programs are.
+    pub fn binary(&self) -> PathBuf {
+        self.server.binary().into()
+    }
+
+    /// The certificate of a program that was not part of the setup.
+    pub fn issue(&self, name: &str) -> TlsArgs {
+        self.pki.issue(name, &[name])
     }
 
     /// Every program.

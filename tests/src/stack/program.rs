@@ -94,6 +94,16 @@ impl Program {
         &self.spec.name
     }
 
+    /// The binary that it is.
+    pub fn binary(&self) -> &Path {
+        &self.spec.binary
+    }
+
+    /// Its process, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Where it listens.
     pub fn addresses(&self) -> Addresses {
         self.addresses
