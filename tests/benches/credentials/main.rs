@@ -169,5 +169,6 @@ fn credentials() -> Credentials {
         token: "t".repeat(400),
         expiration: "2026-11-21T10:00:00Z".into(),
         last_updated: "2026-11-21T09:00:00Z".into(),
+        account_id: "123456789012".into(),
     }
 }
