@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
-/// Tells wall time by tokio's clock: a reading taken once, plus the monotonic time since. A step of the machine's
-/// wall clock does not move it, and under paused tokio time it moves as the test says.
+/// Tells wall time by tokio's clock: a reading taken once, plus the monotonic time since, plus the time for which the
+/// machine was suspended, which monotonic time leaves out. A step of the machine's wall clock does not move it, and
+/// under paused tokio time it moves as the test says.
 #[derive(Clone, Debug)]
 pub struct Clock {
     origin: Instant,
+    suspended_at_origin: Duration,
     wall_at_origin: Timestamp,
 }
 
@@ -22,12 +25,16 @@ impl Clock {
 
     /// A clock that shows `wall` now.
     pub fn starting_at(wall: Timestamp) -> Self {
-        Self { origin: Instant::now(), wall_at_origin: wall }
+        Self { origin: Instant::now(), suspended_at_origin: suspended(), wall_at_origin: wall }
     }
 
     /// The time of day.
     pub fn now(&self) -> Timestamp {
-        let elapsed = jiff::SignedDuration::try_from(self.origin.elapsed()).unwrap_or(jiff::SignedDuration::MAX);
+        let asleep = suspended().saturating_sub(self.suspended_at_origin);
+        // The two readings behind it are not made at one moment; what is that short was no suspension.
+        let asleep = if asleep < Duration::from_secs(1) { Duration::ZERO } else { asleep };
+        let elapsed = self.origin.elapsed().saturating_add(asleep);
+        let elapsed = jiff::SignedDuration::try_from(elapsed).unwrap_or(jiff::SignedDuration::MAX);
         self.wall_at_origin.saturating_add(elapsed).unwrap_or(Timestamp::MAX)
     }
 
@@ -35,6 +42,13 @@ impl Clock {
     pub fn until(&self, instant: Timestamp) -> Duration {
         Duration::try_from(instant.duration_since(self.now())).unwrap_or(Duration::ZERO)
     }
+}
+
+/// How long the machine has been suspended since it was started.
+fn suspended() -> Duration {
+    let since_boot = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+    let with_suspension = since_boot(ClockId::Boottime);
+    with_suspension.saturating_sub(since_boot(ClockId::Monotonic))
 }
 
 #[cfg(test)]

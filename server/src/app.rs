@@ -36,9 +36,7 @@ use crate::policy::namespace::NamespacePolicy;
 use crate::role::autodetect::{self, AutodetectError};
 use crate::role::resolver::{BaseArn, Resolver};
 use crate::sts::aws::{AwsSts, Settings};
-use crate::vault::Vault;
-use crate::vault::prefetch::{self, PrefetchQueue};
-use crate::vault::refresh;
+use crate::vault::{Vault, upkeep};
 
 /// How often the certificate files are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
@@ -157,20 +155,17 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let Outside { clock, registry, readiness, identity, ops, pprof, listener, kubernetes } = outside;
     identity.register(&registry, Side::Server, &clock)?;
     let sts = Arc::new(AwsSts::new(&sts_settings(&config, &resolver)?, clock.clone()).await);
-    let vault = Vault::new(sts, clock.clone(), config.session_refresh, VaultMetrics::new(&registry)?);
+    let vault_metrics = VaultMetrics::new(&registry)?;
+    let vault = Vault::new(sts, clock.clone(), Arc::clone(&directory), &config.vault, vault_metrics);
     let vault = Arc::new(vault);
-    metrics::sizes(&registry, &directory, &vault)?;
+    metrics::sizes(&registry, &directory)?;
+    metrics::census(&registry, &vault)?;
 
     let background = Shutdown::new();
     let mut tasks = JoinSet::new();
-    let queue = Arc::new(PrefetchQueue::new(config.prefetch_buffer, metrics::dropped_pods(&registry)?));
-    for _ in 0..config.fetchers {
-        let (queue, directory, vault) = (Arc::clone(&queue), Arc::clone(&directory), Arc::clone(&vault));
-        tasks.spawn(prefetch::work(queue, directory, vault, background.clone()));
-    }
-    tasks.spawn(refresh::keep_fresh(Arc::clone(&vault), Arc::clone(&directory), background.clone()));
+    tasks.spawn(upkeep::keep(Arc::clone(&vault), background.clone()));
     let watch_metrics = WatchMetrics::new(&registry, &watch::RESOURCES)?;
-    let feed = Feed { directory: Arc::clone(&directory), prefetch: queue, metrics: watch_metrics };
+    let feed = Feed { directory: Arc::clone(&directory), vault: Arc::clone(&vault), metrics: watch_metrics };
     let (pods_listed, namespaces_listed) = (readiness.blocker("pods"), readiness.blocker("namespaces"));
     tasks.spawn(watch::pods(kubernetes.clone(), feed.clone(), pods_listed, background.clone()));
     tasks.spawn(watch::namespaces(kubernetes.clone(), feed, namespaces_listed, background.clone()));
@@ -290,9 +285,5 @@ fn namespace_policy(setting: NamespacePolicySetting, base: BaseArn) -> Namespace
 
 fn sts_settings(config: &Config, resolver: &Resolver) -> Result<Settings, StartError> {
     let assume_role = config.assume_role.as_deref().map(|role| resolver.arn(role)).transpose();
-    Ok(Settings {
-        region: config.region.clone(),
-        assume_role: assume_role.map_err(StartError::AssumeRole)?,
-        session_duration: config.session_duration,
-    })
+    Ok(Settings { region: config.region.clone(), assume_role: assume_role.map_err(StartError::AssumeRole)? })
 }

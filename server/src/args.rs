@@ -78,9 +78,17 @@ pub struct ServerArgs {
     #[arg(long, value_name = "REGION", default_value = "")]
     pub region: String,
 
-    /// How many roles to fetch ahead at once
+    /// How many calls to STS at once, and one more for a pod that waits
     #[arg(long, value_name = "COUNT", default_value = "8")]
     pub fetchers: usize,
+
+    /// How many calls to STS a second; AWS takes 600 of each account and region, of everybody there together
+    #[arg(long, value_name = "COUNT", default_value = "100")]
+    pub sts_rate: u32,
+
+    /// How many role sessions to keep
+    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    pub cache_capacity: u64,
 
     /// How many pods may wait for their roles to be fetched ahead
     #[arg(long, value_name = "COUNT", default_value = "1000")]

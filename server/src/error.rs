@@ -66,8 +66,10 @@ impl Error {
             Self::InvalidAnnotation(_) => Reason::InvalidAnnotation,
             Self::Forbidden(_) => Reason::Forbidden,
             Self::Sts(error) => match error.kind {
-                StsErrorKind::Refused => Reason::StsRefused,
-                StsErrorKind::Unavailable | StsErrorKind::OwnCredentials => Reason::StsUnavailable,
+                StsErrorKind::Refused | StsErrorKind::TooLong => Reason::StsRefused,
+                StsErrorKind::Throttled | StsErrorKind::Unavailable | StsErrorKind::OwnCredentials => {
+                    Reason::StsUnavailable
+                }
             },
         }
     }

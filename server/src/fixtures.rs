@@ -18,7 +18,7 @@ use crate::policy::namespace::{NamespaceAnnotations, NamespacePolicy};
 use crate::role::resolver::Resolver;
 use crate::role::{PodRole, RoleAnnotations};
 use crate::sts::fake::FakeSts;
-use crate::vault::Vault;
+use crate::vault::{Limits, Settings, Vault};
 
 pub(crate) const READER: &str = "arn:aws:iam::123456789012:role/reader";
 
@@ -59,13 +59,33 @@ pub(crate) fn identity(role: &str) -> Arc<RoleIdentity> {
     }
 }
 
-/// A vault over a fake STS, with sessions that are renewed 30 minutes before they end.
-pub(crate) fn vault(registry: &Registry) -> (Arc<Vault>, Arc<FakeSts>) {
+/// How the vault behaves by default, apart from limits that get in no test's way.
+pub(crate) const VAULT: Settings = Settings {
+    session_duration: Duration::from_hours(1),
+    session_refresh: Duration::from_mins(30),
+    capacity: 10_000,
+    prefetch_buffer: 10_000,
+    limits: Limits { at_once: 1000, per_second: 10_000 },
+    attempt_timeout: Duration::from_secs(4),
+};
+
+/// A vault over a fake STS, for the pods in a directory.
+pub(crate) fn vault(registry: &Registry, directory: &Arc<Directory>) -> (Arc<Vault>, Arc<FakeSts>) {
+    vault_with(&VAULT, registry, directory)
+}
+
+/// The same, behaving in its own way.
+pub(crate) fn vault_with(
+    settings: &Settings,
+    registry: &Registry,
+    directory: &Arc<Directory>,
+) -> (Arc<Vault>, Arc<FakeSts>) {
     let clock = Clock::starting_at("2026-11-21T10:00:00Z".parse().unwrap());
     let sts = Arc::new(FakeSts::new(clock.clone()));
     let metrics = VaultMetrics::new(registry).unwrap();
-    let vault = Vault::new(Arc::clone(&sts) as _, clock, Duration::from_mins(30), metrics);
-    (Arc::new(vault), sts)
+    let vault = Arc::new(Vault::new(Arc::clone(&sts) as _, clock, Arc::clone(directory), settings, metrics));
+    crate::metrics::census(registry, &vault).unwrap();
+    (vault, sts)
 }
 
 /// The pod that has an IP.

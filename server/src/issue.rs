@@ -94,7 +94,7 @@ impl Issuer {
         let permitted = permitted.ok_or_else(|| Error::NamespaceUnknown(Arc::clone(&pod.namespace)))?;
         match policy::decide(&requested, annotated.arn(), &permitted) {
             Decision::Allowed => {
-                let credentials = self.vault.get(&annotated.identity).await.map_err(Error::Sts)?;
+                let credentials = self.vault.get(&annotated.identity, deadline).await.map_err(Error::Sts)?;
                 Ok(Issued { identity: Arc::clone(&annotated.identity), credentials })
             }
             Decision::Denied(denial) => Err(Error::Forbidden(denial)),

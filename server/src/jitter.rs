@@ -3,12 +3,16 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-/// A different duration each time, from nothing up to `limit`.
-pub(crate) fn up_to(limit: Duration) -> Duration {
+/// A different number each time, from 0 to 1.
+pub(crate) fn fraction() -> f64 {
     let random = RandomState::new().hash_one(());
     // The upper half of the bits is a fraction of 2^32.
-    let fraction = u32::try_from(random >> 32).unwrap_or(u32::MAX);
-    limit.mul_f64(f64::from(fraction) / f64::from(u32::MAX))
+    f64::from(u32::try_from(random >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
+}
+
+/// A different duration each time, from nothing up to `limit`.
+pub(crate) fn up_to(limit: Duration) -> Duration {
+    limit.mul_f64(fraction())
 }
 
 #[cfg(test)]

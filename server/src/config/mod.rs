@@ -12,6 +12,7 @@ use kiam_common::role::SessionName;
 use crate::args::{NamespacePolicyArg, ServerArgs};
 use crate::grpc::connection::Limits;
 use crate::role::resolver::BaseArn;
+use crate::vault::{Limits as VaultLimits, Settings};
 
 /// The sessions that STS gives at all.
 const SESSION_DURATIONS: std::ops::RangeInclusive<Duration> = Duration::from_mins(15)..=Duration::from_hours(12);
@@ -19,6 +20,9 @@ const SESSION_DURATIONS: std::ops::RangeInclusive<Duration> = Duration::from_min
 const LONGEST_CHAINED_SESSION: Duration = Duration::from_hours(1);
 /// The least default of `--session-refresh`.
 const LEAST_REFRESH: Duration = Duration::from_mins(5);
+
+/// How long STS may take for an answer. Pods wait less long; what comes late is there when they ask again.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A valid configuration.
 #[derive(Clone, Debug)]
@@ -39,18 +43,12 @@ pub struct Config {
     pub namespace_policy: NamespacePolicySetting,
     /// The session name of pods that name none.
     pub session: SessionName,
-    /// DurationSeconds of each session.
-    pub session_duration: Duration,
-    /// How long before its end a session is renewed.
-    pub session_refresh: Duration,
     /// The role that the server assumes first: a name or an ARN.
     pub assume_role: Option<String>,
     /// The AWS region whose STS to ask; none for the AWS SDK's own chain.
     pub region: Option<String>,
-    /// Workers that fetch ahead.
-    pub fetchers: usize,
-    /// Pods that may wait for them.
-    pub prefetch_buffer: usize,
+    /// How credentials are fetched, kept and renewed.
+    pub vault: Settings,
 }
 
 /// Where the base ARN comes from.
@@ -88,11 +86,18 @@ impl TryFrom<ServerArgs> for Config {
         let session_refresh = session_refresh(&args)?;
         Ok(Self {
             base_arn,
-            session_duration,
-            session_refresh,
+            vault: Settings {
+                session_duration,
+                session_refresh,
+                capacity: at_least_one("--cache-capacity", args.cache_capacity)?,
+                prefetch_buffer: at_least_one("--prefetch-buffer-size", args.prefetch_buffer_size)?,
+                limits: VaultLimits {
+                    at_once: at_least_one("--fetchers", args.fetchers)?,
+                    per_second: at_least_one("--sts-rate", args.sts_rate)?,
+                },
+                attempt_timeout: ATTEMPT_TIMEOUT,
+            },
             region: region(&args.region)?,
-            fetchers: at_least_one("--fetchers", args.fetchers)?,
-            prefetch_buffer: at_least_one("--prefetch-buffer-size", args.prefetch_buffer_size)?,
             namespace_policy: match args.namespace_policy {
                 NamespacePolicyArg::Permitted => {
                     NamespacePolicySetting::Permitted { anchored: !args.disable_strict_namespace_regexp }
@@ -158,6 +163,10 @@ fn region(text: &str) -> Result<Option<String>, ConfigError> {
     Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
-fn at_least_one(flag: &str, count: usize) -> Result<usize, ConfigError> {
-    if count == 0 { Err(ConfigError(format!("{flag}: 0 is not valid: expected at least 1"))) } else { Ok(count) }
+fn at_least_one<N: Default + PartialEq>(flag: &str, count: N) -> Result<N, ConfigError> {
+    if count == N::default() {
+        Err(ConfigError(format!("{flag}: 0 is not valid: expected at least 1")))
+    } else {
+        Ok(count)
+    }
 }

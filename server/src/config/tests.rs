@@ -42,9 +42,10 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.kubeconfig, None);
     assert_eq!(config.namespace_policy, NamespacePolicySetting::Permitted { anchored: true });
     assert_eq!(config.session.as_str(), "kiam-kiam");
-    assert_eq!((config.session_duration, config.session_refresh), (60 * MINUTE, 30 * MINUTE));
+    assert_eq!((config.vault.session_duration, config.vault.session_refresh), (60 * MINUTE, 30 * MINUTE));
     assert_eq!((config.assume_role, config.region), (None, None));
-    assert_eq!((config.fetchers, config.prefetch_buffer), (8, 1000));
+    assert_eq!((config.vault.limits.at_once, config.vault.limits.per_second), (8, 100));
+    assert_eq!((config.vault.prefetch_buffer, config.vault.capacity), (1000, 10_000));
     let expected = Limits {
         keepalive_time: Duration::from_secs(10),
         keepalive_timeout: Duration::from_secs(2),
@@ -69,6 +70,8 @@ fn every_flag_is_taken() {
         "--region=eu-west-1",
         "--fetchers=2",
         "--prefetch-buffer-size=3",
+        "--sts-rate=4",
+        "--cache-capacity=5",
         "--grpc-keepalive-time-duration=1m",
         "--grpc-keepalive-timeout-duration=3s",
         "--grpc-keepalive-permit-without-stream",
@@ -79,10 +82,11 @@ fn every_flag_is_taken() {
     assert_eq!(config.bind, "0.0.0.0:443");
     assert_eq!(config.kubeconfig.unwrap().to_str(), Some("/etc/kubeconfig"));
     assert_eq!(config.session.as_str(), "kiam-cluster-1");
-    assert_eq!((config.session_duration, config.session_refresh), (15 * MINUTE, 5 * MINUTE));
+    assert_eq!((config.vault.session_duration, config.vault.session_refresh), (15 * MINUTE, 5 * MINUTE));
     assert_eq!(config.assume_role.as_deref(), Some("server"));
     assert_eq!(config.region.as_deref(), Some("eu-west-1"));
-    assert_eq!((config.fetchers, config.prefetch_buffer), (2, 3));
+    assert_eq!((config.vault.limits.at_once, config.vault.limits.per_second), (2, 4));
+    assert_eq!((config.vault.prefetch_buffer, config.vault.capacity), (3, 5));
     let expected = Limits {
         keepalive_time: MINUTE,
         keepalive_timeout: Duration::from_secs(3),
@@ -133,17 +137,20 @@ fn sessions_of_a_server_that_assumes_a_role_itself_live_an_hour_at_most() {
 
 #[test]
 fn the_refresh_is_half_of_the_duration_unless_given() {
-    assert_eq!(with(&["--session-duration=15m"]).session_refresh, Duration::from_secs(450));
-    assert_eq!(with(&["--session-duration=4h"]).session_refresh, 120 * MINUTE);
-    assert_eq!(with(&["--session-duration=4h", "--session-refresh=10m"]).session_refresh, 10 * MINUTE);
+    assert_eq!(with(&["--session-duration=15m"]).vault.session_refresh, Duration::from_secs(450));
+    assert_eq!(with(&["--session-duration=4h"]).vault.session_refresh, 120 * MINUTE);
+    assert_eq!(with(&["--session-duration=4h", "--session-refresh=10m"]).vault.session_refresh, 10 * MINUTE);
     assert!(wrong(&["--session-duration=15m", "--session-refresh=15m"]).contains("--session-duration"));
 }
 
 #[test]
 fn counts_and_regions_must_make_sense() {
-    for flag in ["--fetchers=0", "--fetchers=-1", "--fetchers=many", "--prefetch-buffer-size=0", "--region=evil/host"] {
-        wrong(&[flag]);
+    for flag in ["--fetchers", "--prefetch-buffer-size", "--sts-rate", "--cache-capacity"] {
+        for value in ["0", "-1", "many"] {
+            wrong(&[&format!("{flag}={value}")]);
+        }
     }
+    wrong(&["--region=evil/host"]);
 }
 
 #[test]

@@ -22,7 +22,6 @@ use std::time::Duration;
 use kiam_common::role::RoleIdentity;
 use tokio::sync::watch::Sender;
 
-use crate::policy::Decision;
 use crate::policy::namespace::{NamespacePolicy, NamespaceRule};
 use crate::role::resolver::Resolver;
 use namespaces::{NamespaceFields, NamespaceIndex};
@@ -83,7 +82,8 @@ impl Directory {
             return Vec::new();
         }
         self.changes.send_replace(());
-        read(&self.pods).demands(Some(&fields.name))
+        let demands = read(&self.pods).demands(Some(&fields.name));
+        demands.into_iter().map(|demand| Demand { changed: true, ..demand }).collect()
     }
 
     /// Forgets a namespace; its pods get nothing from now on.
@@ -119,14 +119,19 @@ impl Directory {
 
     /// Whether policy lets the pods of the demand's namespace have what they ask for.
     pub fn permits(&self, demand: &Demand) -> bool {
-        let rule = read(&self.namespaces).rule(&demand.namespace);
-        rule.is_some_and(|rule| rule.decide(&demand.identity.arn) == Decision::Allowed)
+        read(&self.namespaces).permits(&demand.namespace, &demand.identity.arn)
     }
 
     /// Whether a pod asks for a role identity and may have it.
     pub fn is_wanted(&self, identity: &Arc<RoleIdentity>) -> bool {
         let namespaces: Vec<_> = read(&self.pods).namespaces_asking_for(identity).map(Arc::clone).collect();
-        namespaces.into_iter().any(|namespace| self.permits(&Demand { identity: Arc::clone(identity), namespace }))
+        let permits = |namespace: &Arc<str>| read(&self.namespaces).permits(namespace, &identity.arn);
+        namespaces.iter().any(permits)
+    }
+
+    /// Everything that is asked for.
+    pub fn demands(&self) -> Vec<Demand> {
+        read(&self.pods).demands(None)
     }
 
     /// How many pods are known.

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use kiam_common::role::RoleArn;
+
+use crate::policy::Decision;
 use crate::policy::namespace::{NamespaceAnnotations, NamespaceRule};
 
 /// A namespace as the Kubernetes API shows it, reduced to what matters here.
@@ -38,6 +41,11 @@ impl NamespaceIndex {
     /// The rule of a namespace, if the namespace is known.
     pub fn rule(&self, name: &str) -> Option<Arc<NamespaceRule>> {
         self.rules.get(name).map(Arc::clone)
+    }
+
+    /// Whether pods of a namespace may have a role.
+    pub fn permits(&self, name: &str, arn: &RoleArn) -> bool {
+        self.rules.get(name).is_some_and(|rule| rule.decide(arn) == Decision::Allowed)
     }
 
     /// How many namespaces there are.

@@ -59,6 +59,9 @@ pub struct Demand {
     pub identity: Arc<RoleIdentity>,
     /// Whose rule decides.
     pub namespace: Arc<str>,
+    /// It is asked for because the pod's annotation or the namespace has changed: what AWS said before is worth asking
+    /// again.
+    pub changed: bool,
 }
 
 /// The pods that have an IP.
@@ -94,8 +97,10 @@ impl PodIndex {
         }
         let pod = Arc::new(self.pod(fields, resolver));
         self.insert(&pod);
-        let asked_before = before.filter(|before| before.uid == pod.uid).and_then(|before| demand(&before));
-        demand(&pod).filter(|demand| Some(demand) != asked_before.as_ref())
+        let before = before.filter(|before| before.uid == pod.uid);
+        let asked_before = before.as_ref().and_then(|before| demand(before));
+        let asks = demand(&pod).filter(|demand| Some(demand) != asked_before.as_ref())?;
+        Some(Demand { changed: before.is_some(), ..asks })
     }
 
     /// Forgets a pod. A deletion that arrives after the name was taken over by another pod changes nothing.
@@ -124,11 +129,10 @@ impl PodIndex {
 
     /// Everything that pods ask for; only of one namespace if it is given.
     pub fn demands(&self, of_namespace: Option<&str>) -> Vec<Demand> {
-        let all = self.by_identity.iter().flat_map(|(identity, namespaces)| {
-            namespaces
-                .keys()
-                .map(|namespace| Demand { identity: Arc::clone(identity), namespace: Arc::clone(namespace) })
-        });
+        let all = self
+            .by_identity
+            .iter()
+            .flat_map(|(identity, namespaces)| namespaces.keys().map(|namespace| asked_for(identity, namespace)));
         all.filter(|demand| of_namespace.is_none_or(|namespace| *demand.namespace == *namespace)).collect()
     }
 
@@ -169,7 +173,7 @@ impl PodIndex {
         for ip in &pod.ips {
             self.by_ip.entry(*ip).or_insert_with(|| Vec::with_capacity(1)).push(Arc::clone(pod));
         }
-        if let Some(Demand { identity, namespace }) = demand(pod) {
+        if let Some(Demand { identity, namespace, .. }) = demand(pod) {
             *self.by_identity.entry(identity).or_default().entry(namespace).or_default() += 1;
         }
     }
@@ -217,5 +221,9 @@ impl PodIndex {
 
 fn demand(pod: &Pod) -> Option<Demand> {
     let PodRole::Annotated(role) = &pod.role else { return None };
-    Some(Demand { identity: Arc::clone(&role.identity), namespace: Arc::clone(&pod.namespace) })
+    Some(asked_for(&role.identity, &pod.namespace))
+}
+
+fn asked_for(identity: &Arc<RoleIdentity>, namespace: &Arc<str>) -> Demand {
+    Demand { identity: Arc::clone(identity), namespace: Arc::clone(namespace), changed: false }
 }

@@ -5,6 +5,8 @@ pub mod aws;
 #[cfg(feature = "testing")]
 pub mod fake;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use kiam_common::credentials::Credentials;
 use kiam_common::role::RoleIdentity;
@@ -12,8 +14,17 @@ use kiam_common::role::RoleIdentity;
 /// AssumeRole.
 #[async_trait]
 pub trait Sts: Send + Sync + 'static {
-    /// Starts a session of a role.
-    async fn assume_role(&self, identity: &RoleIdentity) -> Result<Credentials, StsError>;
+    /// Starts a session of a role, asking for this length, in one attempt.
+    async fn assume_role(&self, identity: &RoleIdentity, duration: Duration) -> Result<Session, StsError>;
+}
+
+/// A session of a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// What STS gave.
+    pub credentials: Credentials,
+    /// How long it lives, by the clock of STS and whatever the clock here may show.
+    pub life: Duration,
 }
 
 /// Why there are no credentials, in AWS's own words where it gave any.
@@ -33,7 +44,11 @@ pub struct StsError {
 pub enum StsErrorKind {
     /// STS refuses this role to this server: its trust policy, its name, its external id.
     Refused,
-    /// STS did not answer in time, throttled, or failed.
+    /// STS gives no session as long as was asked for.
+    TooLong,
+    /// STS was asked too often.
+    Throttled,
+    /// STS did not answer in time, or failed.
     Unavailable,
     /// The server has no good credentials of its own.
     OwnCredentials,
@@ -41,15 +56,27 @@ pub enum StsErrorKind {
 
 impl StsErrorKind {
     /// Every kind, for metrics that show each from the start.
-    pub const ALL: [Self; 3] = [Self::Refused, Self::Unavailable, Self::OwnCredentials];
+    pub const ALL: [Self; 5] = [Self::Refused, Self::TooLong, Self::Throttled, Self::Unavailable, Self::OwnCredentials];
 
     /// The name in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Refused => "refused",
+            Self::TooLong => "too_long",
+            Self::Throttled => "throttled",
             Self::Unavailable => "unavailable",
             Self::OwnCredentials => "own_credentials",
         }
+    }
+
+    /// Whether STS decided against this role, and will again until somebody changes something.
+    pub const fn is_refusal(self) -> bool {
+        matches!(self, Self::Refused | Self::TooLong)
+    }
+
+    /// Whether the same call may well succeed a moment later.
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::Throttled | Self::Unavailable)
     }
 }
 

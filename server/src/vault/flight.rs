@@ -1,106 +1,164 @@
-//! One AssumeRole call, shared by all who wait for it. It runs in a task of its own, so that those who hang up take
-//! nobody else's answer with them, and it has a deadline of its own.
+//! One call to STS, with its attempts, shared by all who wait for it. It runs in a task of its own, so that those who
+//! hang up take nobody else's answer with them.
 
-use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use jiff::Timestamp;
 use kiam_common::clock::Clock;
 use kiam_common::credentials::Credentials;
 use kiam_common::role::RoleIdentity;
-use tokio::task::AbortHandle;
+use tokio::sync::oneshot;
 
-use super::entry::Entry;
-use super::refresh::Schedule;
+use super::entry::Next;
+use super::gate::Gate;
+use super::line::Ticket;
+use super::place::{Boarding, Outcome, Place};
+use super::rank::Rank;
+use super::schedule;
+use crate::directory::Directory;
+use crate::jitter;
 use crate::metrics::VaultMetrics;
-use crate::sts::{Sts, StsError};
-
-/// The longest that one flight may take, all attempts of the AWS SDK included.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// How a flight ends, for everyone who waits for it.
-pub type Outcome = Result<Arc<Credentials>, Arc<StsError>>;
-
-/// A call under way or over.
-#[derive(Clone)]
-pub(super) struct Flight {
-    task: AbortHandle,
-    outcome: Shared<BoxFuture<'static, Outcome>>,
-}
-
-impl Flight {
-    /// Whether the task has ended. Its entry knows the outcome by then.
-    pub(super) fn is_over(&self) -> bool {
-        self.task.is_finished()
-    }
-
-    /// Waits for the outcome.
-    pub(super) async fn outcome(self) -> Outcome {
-        self.outcome.await
-    }
-}
-
-impl fmt::Debug for Flight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flight").field("over", &self.is_over()).finish_non_exhaustive()
-    }
-}
+use crate::sts::{Session, Sts, StsError};
 
 /// Starts flights.
 pub(super) struct Launcher {
     pub(super) sts: Arc<dyn Sts>,
     pub(super) clock: Clock,
-    pub(super) schedule: Schedule,
+    pub(super) directory: Arc<Directory>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) session_duration: Duration,
+    pub(super) session_refresh: Duration,
+    pub(super) attempt_timeout: Duration,
     pub(super) metrics: VaultMetrics,
+    pub(super) tickets: AtomicU64,
+}
+
+/// A flight under way.
+struct Flight {
+    launcher: Arc<Launcher>,
+    identity: Arc<RoleIdentity>,
+    place: Arc<Place>,
+    ticket: Ticket,
+    /// Credentials are held that this call is to replace.
+    is_refresh: bool,
+    landing: Option<oneshot::Sender<Outcome>>,
+}
+
+/// What an attempt brought.
+struct Granted {
+    credentials: Arc<Credentials>,
+    ends: Timestamp,
 }
 
 impl Launcher {
-    /// Starts a flight for `identity` that lands in `entry`.
-    pub(super) fn launch(self: &Arc<Self>, identity: &Arc<RoleIdentity>, entry: &Arc<Entry>) -> Flight {
-        let (launcher, identity, entry) = (Arc::clone(self), Arc::clone(identity), Arc::clone(entry));
-        let task = tokio::spawn(async move {
-            let outcome = launcher.fly(&identity).await;
-            launcher.land(&identity, &entry, outcome.as_ref());
-            outcome.map_err(Arc::new)
+    /// Starts a flight for `identity` that lands at `place`.
+    pub(super) fn launch(self: &Arc<Self>, identity: &Arc<RoleIdentity>, place: &Arc<Place>) -> Boarding {
+        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        let (landing, landed) = oneshot::channel();
+        let (launcher, identity, place) = (Arc::clone(self), Arc::clone(identity), Arc::clone(place));
+        tokio::spawn(async move {
+            let is_refresh = place.life_left(launcher.clock.now()).is_some();
+            Flight { launcher, identity, place, ticket, is_refresh, landing: Some(landing) }.fly().await;
         });
-        let abort_handle = task.abort_handle();
-        let lost = || Err(Arc::new(StsError::unavailable("the call was abandoned")));
-        Flight {
-            task: abort_handle,
-            outcome: task.map(move |outcome| outcome.unwrap_or_else(|_| lost())).boxed().shared(),
-        }
+        Boarding::new(ticket, landed)
     }
+}
 
-    async fn fly(&self, identity: &RoleIdentity) -> Result<Arc<Credentials>, StsError> {
-        let _calling = self.metrics.calling();
-        let call = tokio::time::timeout(DEADLINE, self.sts.assume_role(identity));
-        let credentials = call.await.unwrap_or_else(|_| {
-            Err(StsError::unavailable(format!("no answer within {} seconds", DEADLINE.as_secs())))
-        })?;
-        if credentials.expiration <= self.clock.now() {
-            return Err(StsError::unavailable("the credentials had expired when they were issued"));
-        }
-        Ok(Arc::new(credentials))
-    }
-
-    fn land(&self, identity: &RoleIdentity, entry: &Entry, outcome: Result<&Arc<Credentials>, &StsError>) {
-        let now: Timestamp = self.clock.now();
-        match outcome {
-            Ok(credentials) => {
-                let renew_at = self.schedule.renew_at(now, credentials.expiration);
-                tracing::debug!(role = %identity.arn, session = %identity.session_name,
-                    expiration = %credentials.expiration, %renew_at, "credentials issued");
-                entry.succeeded(Arc::clone(credentials), renew_at);
+impl Flight {
+    async fn fly(self) {
+        loop {
+            let rank = self.place.under_way(self.launcher.clock.now()).map_or(Rank::Refresh, |(_, rank)| rank);
+            let Some(pass) = self.launcher.gate.pass(self.ticket, rank).await else { return };
+            // In line, the last pod that needs it may have gone.
+            if !self.place.is_awaited() && !self.launcher.directory.is_wanted(&self.identity) {
+                return;
             }
-            Err(error) => {
-                self.metrics.failed(error.kind);
-                tracing::warn!(role = %identity.arn, session = %identity.session_name,
-                    still_held = entry.holds(now), "no credentials issued: {error}");
-                entry.failed(|failures| Schedule::retry_at(now, failures));
+            let attempt = self.attempt().await;
+            drop(pass);
+            let error = match attempt {
+                Ok(granted) => return self.land_with(granted),
+                Err(error) => error,
+            };
+            match self.place.attempt_failed(error.kind, self.launcher.session_duration) {
+                Next::AfterFailed(attempts) => {
+                    tokio::time::sleep(schedule::attempt_pause(attempts, jitter::fraction())).await;
+                }
+                Next::Shorter => tracing::warn!(role = %self.identity.arn,
+                    "STS does not give sessions of {:?}, asking for one hour: {error}", self.launcher.session_duration),
+                Next::GiveUp => return self.land_without(error),
             }
         }
     }
+
+    async fn attempt(&self) -> Result<Granted, StsError> {
+        let Launcher { sts, clock, metrics, attempt_timeout, .. } = &*self.launcher;
+        let duration = self.place.duration(self.launcher.session_duration);
+        let asked_at = clock.now();
+        let calling = metrics.calling();
+        let call = tokio::time::timeout(*attempt_timeout, sts.assume_role(&self.identity, duration)).await;
+        drop(calling);
+        let late = |_| Err(StsError::unavailable(format!("no answer within {attempt_timeout:?}")));
+        let session = call.unwrap_or_else(late).and_then(|session| living(session, asked_at, clock.now()));
+        metrics.attempted(session.as_ref().err());
+        session
+    }
+
+    fn land_with(mut self, Granted { credentials, ends }: Granted) {
+        let now = self.launcher.clock.now();
+        let renew_at = schedule::renew_at(self.launcher.session_refresh, now, ends, jitter::fraction());
+        tracing::debug!(role = %self.identity.arn, session = %self.identity.session_name,
+            expiration = %credentials.expiration, %renew_at, "credentials issued");
+        self.place.granted(&credentials, ends, renew_at);
+        self.count(None);
+        self.announce(Ok(credentials));
+    }
+
+    fn land_without(mut self, error: StsError) {
+        let now = self.launcher.clock.now();
+        let left = self.place.life_left(now);
+        tracing::warn!(role = %self.identity.arn, session = %self.identity.session_name,
+            kind = error.kind.as_str(), held_for = ?left, "no credentials issued: {error}");
+        let error = Arc::new(error);
+        self.place.failed(&error, now, |times, left| {
+            now.saturating_add(schedule::pause(error.kind, times, left, jitter::fraction())).unwrap_or(now)
+        });
+        self.count(Some(&error));
+        self.announce(Err(error));
+    }
+
+    fn count(&self, error: Option<&StsError>) {
+        if error.is_some() {
+            self.launcher.metrics.issuing_errors.inc();
+        }
+        if self.is_refresh {
+            self.launcher.metrics.refreshed(error);
+        }
+    }
+
+    fn announce(&mut self, outcome: Outcome) {
+        if let Some(landing) = self.landing.take() {
+            // Nobody may wait any more.
+            let _ = landing.send(outcome);
+        }
+    }
+}
+
+impl Drop for Flight {
+    /// However a flight ends, its place is free for another.
+    fn drop(&mut self) {
+        if self.landing.is_some() {
+            self.place.abandoned();
+        }
+    }
+}
+
+/// When the session ends by our own clock, if it lives at all. Its life is counted from before it was asked for.
+fn living(session: Session, asked_at: Timestamp, now: Timestamp) -> Result<Granted, StsError> {
+    let ends = asked_at.saturating_add(session.life).unwrap_or(asked_at);
+    if ends <= now {
+        return Err(StsError::unavailable("the credentials had expired when they were issued"));
+    }
+    Ok(Granted { credentials: Arc::new(session.credentials), ends })
 }

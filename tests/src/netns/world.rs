@@ -56,6 +56,7 @@ impl World {
             nodes: Vec::new(),
             log_level: "info",
             server_flags: Vec::new(),
+            server_environment: Vec::new(),
             agent_flags: Vec::new(),
         };
         let stack = Stack::start(setup).await.expect("a server and its emulators");

@@ -5,6 +5,7 @@
 //! and says so; it is never skipped. Each part is a child process on loopback that cannot outlive its test.
 
 pub mod clients;
+pub mod faketime;
 pub mod http;
 pub mod kube_apiserver;
 pub mod moto;

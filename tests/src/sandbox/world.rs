@@ -34,6 +34,7 @@ impl World {
             // On the tour, so that as much as possible is searched for secrets.
             log_level: if args.once { "debug" } else { "info" },
             server_flags: Vec::new(),
+            server_environment: Vec::new(),
             agent_flags: vec!["--allow-route-regexp".into(), ALLOWED_ROUTES.into()],
         })
         .await?;

@@ -38,6 +38,8 @@ pub struct Setup {
     pub log_level: &'static str,
     /// Flags of the server beside those that it needs here.
     pub server_flags: Vec<String>,
+    /// Environment of the server beside what it needs here.
+    pub server_environment: Vec<(String, String)>,
     /// Flags of every agent beside those that it needs here.
     pub agent_flags: Vec<String>,
 }
@@ -163,6 +165,7 @@ impl Common<'_> {
             ("AWS_ENDPOINT_URL_STS", &sts.url()),
             ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &self.imds),
         ]));
+        spec.environment.extend(self.setup.server_environment.iter().cloned());
         spec
     }
 

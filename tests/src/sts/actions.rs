@@ -5,17 +5,26 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kiam_common::role::RoleArn;
 
-use super::accounts::{Accounts, Caller};
+use super::accounts::{Accounts, Caller, Issued};
 use super::query::Query;
 use super::xml::{self, Refusal};
 
 /// The longest session that a caller who is a role session itself may ask for.
 const CHAINED_MAX: Duration = Duration::from_hours(1);
 
+/// What faults make of a session that is given.
+#[derive(Debug, Default)]
+pub(super) struct Distortion {
+    /// It lives for this long; none: for as long as was asked for.
+    pub(super) life: Option<SignedDuration>,
+    pub(super) clock_ahead: SignedDuration,
+    pub(super) empty: bool,
+}
+
 pub(super) fn assume_role(
     accounts: &mut Accounts,
     query: &Query,
-    life: Option<Duration>,
+    distortion: &Distortion,
     now: Timestamp,
 ) -> Result<String, Refusal> {
     let caller = authenticate(accounts, query, now)?;
@@ -46,8 +55,13 @@ pub(super) fn assume_role(
             "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.";
         return Err(Refusal::validation(message));
     }
-    let life = SignedDuration::try_from(life.unwrap_or(asked)).expect("a session is shorter than an age");
-    Ok(xml::assume_role(accounts.issue(role_arn, session_name, now + life)))
+    let asked = SignedDuration::try_from(asked).expect("a session is shorter than an age");
+    let issued = accounts.issue(role_arn, session_name, now + distortion.life.unwrap_or(asked));
+    if distortion.empty {
+        let (access_key_id, secret_access_key, session_token) = Default::default();
+        return Ok(xml::assume_role(&Issued { access_key_id, secret_access_key, session_token, ..issued.clone() }));
+    }
+    Ok(xml::assume_role(issued))
 }
 
 pub(super) fn get_caller_identity(accounts: &Accounts, query: &Query, now: Timestamp) -> Result<String, Refusal> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::xml::Refusal;
 
 /// What befalls an AssumeRole call. Several may befall one call: delays add up, the first that answers decides.
@@ -17,8 +19,16 @@ pub enum Fault {
     MalformedXml,
     /// The connection is reset without an answer.
     Reset,
+    /// The headers come at once, and then one byte of the body after each such pause.
+    Drip(Duration),
     /// The credentials live for this long, whatever was asked for.
     SessionLife(Duration),
+    /// The credentials ended this long before they were issued.
+    EndedBefore(Duration),
+    /// The clock is ahead of everybody else's by this much.
+    ClockAhead(SignedDuration),
+    /// The credentials are there and empty.
+    EmptyCredentials,
 }
 
 /// Which calls a fault befalls.

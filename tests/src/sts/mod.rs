@@ -14,18 +14,21 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Request, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use jiff::Timestamp;
+use futures_util::StreamExt;
+use http::header::DATE;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use jiff::{SignedDuration, Timestamp};
 use kiam_common::clock::Clock;
 
 pub use accounts::{Issued, OWN_ACCESS_KEY, OWN_SECRET_KEY, Role};
 pub use fault::{Fault, Scope};
 pub use xml::Refusal;
 
-use crate::loopback::{Answer, Handler, Listening, answer};
+use crate::loopback::{Answer, Body, Handler, Listening, answer};
 use accounts::Accounts;
+use actions::Distortion;
 use fault::Faults;
 use query::Query;
 
@@ -70,6 +73,14 @@ struct State {
     accounts: Accounts,
     faults: Faults,
     calls: Vec<Call>,
+    pace: Option<Pace>,
+}
+
+/// The date runs faster than time passes.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    since: Timestamp,
+    times: i32,
 }
 
 impl Sts {
@@ -110,6 +121,19 @@ impl Sts {
         self.state().faults = Faults::default();
     }
 
+    /// From now on the date here runs `times` as fast, and sessions are over so much earlier. Whoever reads only the
+    /// answers' `Date` and `Expiration` does not see that a session ends before its time: the two are as far apart as
+    /// the session really lives.
+    pub fn set_pace(&self, times: i32) {
+        let since = self.service.clock.now();
+        self.state().pace = Some(Pace { since, times });
+    }
+
+    /// The date here.
+    pub fn now(&self) -> Timestamp {
+        self.service.now()
+    }
+
     /// Every call so far, in the order of arrival.
     pub fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
@@ -136,29 +160,40 @@ impl Handler for Service {
         let body = body.collect().await.ok()?.to_bytes();
         let query = Query::read(&parts, &body);
         let call = self.record(&query);
-        let outcome = match self.befall(&query).await {
-            Befallen::Nothing => self.perform(&query, None),
-            Befallen::ShortLife(life) => self.perform(&query, Some(life)),
-            Befallen::Refused(refusal) => Err(refusal),
-            Befallen::Garbled => return Some(answer(StatusCode::OK, "text/xml", "<AssumeRoleResponse><Assume")),
-            Befallen::Reset => return None,
-        };
-        Some(match outcome {
+        let befallen = self.befall(&query).await;
+        match befallen.end {
+            End::Answer => {}
+            End::Refuse(refusal) => return Some(self.refused(call, &refusal)),
+            End::Garble => return Some(answer(StatusCode::OK, "text/xml", "<AssumeRoleResponse><Assume")),
+            End::Reset => return None,
+        }
+        let now = self.now() + befallen.distortion.clock_ahead;
+        let mut answered = match self.perform(&query, &befallen.distortion, now) {
             Ok(xml) => answer(StatusCode::OK, "text/xml", xml),
-            Err(refusal) => {
-                self.state.lock().expect("no holder panics").calls[call].error = Some(refusal.code.into());
-                answer(refusal.status, "text/xml", refusal.to_xml())
-            }
-        })
+            Err(refusal) => self.refused(call, &refusal),
+        };
+        answered.headers_mut().insert(DATE, http_date(now + self.haste(&query)));
+        if let Some(pause) = befallen.drip {
+            answered = answered.map(|body| dripping(body, pause));
+        }
+        Some(answered)
     }
 }
 
 /// What the faults left of a call.
-enum Befallen {
-    Nothing,
-    ShortLife(Duration),
-    Refused(Refusal),
-    Garbled,
+#[derive(Default)]
+struct Befallen {
+    end: End,
+    distortion: Distortion,
+    drip: Option<Duration>,
+}
+
+#[derive(Default)]
+enum End {
+    #[default]
+    Answer,
+    Refuse(Refusal),
+    Garble,
     Reset,
 }
 
@@ -180,32 +215,76 @@ impl Service {
     }
 
     async fn befall(&self, query: &Query) -> Befallen {
+        let mut befallen = Befallen::default();
         if query.get("Action") != Some("AssumeRole") {
-            return Befallen::Nothing;
+            return befallen;
         }
         let role_arn = query.get("RoleArn").unwrap_or_default();
         let faults = self.state.lock().expect("no holder panics").faults.due(role_arn);
-        let mut short_life = None;
         for fault in faults {
             match fault {
                 Fault::Delay(by) => tokio::time::sleep(by).await,
                 Fault::Hang => std::future::pending().await,
-                Fault::SessionLife(life) => short_life = Some(life),
-                Fault::MalformedXml => return Befallen::Garbled,
-                Fault::Reset => return Befallen::Reset,
-                Fault::Refuse(refusal) => return Befallen::Refused(refusal),
+                Fault::Drip(pause) => befallen.drip = Some(pause),
+                Fault::SessionLife(life) => befallen.distortion.life = Some(signed(life)),
+                Fault::EndedBefore(by) => befallen.distortion.life = Some(-signed(by)),
+                Fault::ClockAhead(by) => befallen.distortion.clock_ahead = by,
+                Fault::EmptyCredentials => befallen.distortion.empty = true,
+                Fault::MalformedXml => befallen.end = End::Garble,
+                Fault::Reset => befallen.end = End::Reset,
+                Fault::Refuse(refusal) => befallen.end = End::Refuse(refusal),
+            }
+            if !matches!(befallen.end, End::Answer) {
+                break;
             }
         }
-        short_life.map_or(Befallen::Nothing, Befallen::ShortLife)
+        befallen
     }
 
-    fn perform(&self, query: &Query, life: Option<Duration>) -> Result<String, Refusal> {
+    fn now(&self) -> Timestamp {
+        let (now, pace) = (self.clock.now(), self.state.lock().expect("no holder panics").pace);
+        pace.map_or(now, |pace| pace.since + now.duration_since(pace.since) * pace.times)
+    }
+
+    /// How much of the session that is asked for passes in haste.
+    fn haste(&self, query: &Query) -> SignedDuration {
+        let times = self.state.lock().expect("no holder panics").pace.map_or(1, |pace| pace.times);
+        let asked = query.get("DurationSeconds").and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+        SignedDuration::from_secs(asked) - SignedDuration::from_secs(asked) / times
+    }
+
+    fn perform(&self, query: &Query, distortion: &Distortion, now: Timestamp) -> Result<String, Refusal> {
         let mut state = self.state.lock().expect("no holder panics");
-        let now = self.clock.now();
         match query.get("Action") {
-            Some("AssumeRole") => actions::assume_role(&mut state.accounts, query, life, now),
+            Some("AssumeRole") => actions::assume_role(&mut state.accounts, query, distortion, now),
             Some("GetCallerIdentity") => actions::get_caller_identity(&state.accounts, query, now),
             other => Err(Refusal::invalid_action(other.unwrap_or_default())),
         }
     }
+
+    fn refused(&self, call: usize, refusal: &Refusal) -> Response<Body> {
+        self.state.lock().expect("no holder panics").calls[call].error = Some(refusal.code.into());
+        answer(refusal.status, "text/xml", refusal.to_xml())
+    }
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).expect("shorter than an age")
+}
+
+fn http_date(instant: Timestamp) -> HeaderValue {
+    HeaderValue::from_str(&instant.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()).expect("a date is printable")
+}
+
+/// One byte after each pause.
+fn dripping(body: Body, pause: Duration) -> Body {
+    let bytes = body.into_data_stream().flat_map(|chunk| {
+        let bytes = chunk.unwrap_or_default();
+        futures_util::stream::iter((0..bytes.len()).map(move |at| bytes.slice(at..=at)))
+    });
+    let frames = bytes.then(move |byte| async move {
+        tokio::time::sleep(pause).await;
+        Ok(Frame::data(byte))
+    });
+    StreamBody::new(frames).boxed_unsync()
 }

@@ -26,7 +26,7 @@ use super::Directory;
 use super::namespaces::{NamespaceFields, NamespaceIndex};
 use super::pods::{Demand, PodFields, PodIndex};
 use crate::metrics::WatchMetrics;
-use crate::vault::prefetch::PrefetchQueue;
+use crate::vault::Vault;
 
 /// What is watched, by its name in URLs, readiness blockers and metrics.
 pub const RESOURCES: [&str; 2] = [Pods::PLURAL, Namespaces::PLURAL];
@@ -35,12 +35,12 @@ pub const RESOURCES: [&str; 2] = [Pods::PLURAL, Namespaces::PLURAL];
 const PAGE_SIZE: u32 = 500;
 
 /// Where the watches put what they learn.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Feed {
     /// The index.
     pub directory: Arc<Directory>,
-    /// Gets what pods ask for.
-    pub prefetch: Arc<PrefetchQueue>,
+    /// Is offered what pods ask for.
+    pub vault: Arc<Vault>,
     /// Counts what goes wrong.
     pub metrics: WatchMetrics,
 }
@@ -117,7 +117,7 @@ impl Feed {
             Event::Delete(object) => return self.forget(&object),
         };
         for demand in demands {
-            self.prefetch.offer(demand);
+            self.vault.offer(&demand);
         }
     }
 

@@ -26,8 +26,7 @@ use super::{Feed, namespaces, pods};
 use crate::directory::Directory;
 use crate::directory::pods::Owner;
 use crate::fixtures;
-use crate::metrics::{WatchMetrics, dropped_pods};
-use crate::vault::prefetch::PrefetchQueue;
+use crate::metrics::WatchMetrics;
 
 type Chunk = Result<Frame<Bytes>, Infallible>;
 type Answer = Response<StreamBody<BoxStream<'static, Chunk>>>;
@@ -115,7 +114,7 @@ impl Following {
     fn feed(&self) -> Feed {
         Feed {
             directory: Arc::clone(&self.directory),
-            prefetch: Arc::new(PrefetchQueue::new(10, dropped_pods(&self.registry).unwrap())),
+            vault: fixtures::vault(&self.registry, &self.directory).0,
             metrics: WatchMetrics::new(&self.registry, &super::RESOURCES).unwrap(),
         }
     }

@@ -65,7 +65,7 @@ impl Stand {
         let (registry, readiness, shutdown) = (Registry::new(), Readiness::default(), Shutdown::new());
         let pods_listed = readiness.blocker("pods");
         let directory = fixtures::directory();
-        let (vault, sts) = fixtures::vault(&registry);
+        let (vault, sts) = fixtures::vault(&registry, &directory);
         let events = Arc::new(FakeEvents::default());
         let event_metrics = EventMetrics::new(&registry).unwrap();
         let (recorder, recording) =

@@ -108,6 +108,8 @@ async fn what_sts_says_reaches_the_caller_and_the_pods_owner() {
     let message = stand.events.written().created[0].message.clone();
     assert_eq!(message, "failed retrieving credentials: AccessDenied: not you");
     stand.sts.fail(READER);
+    // So long is the refusal remembered.
+    sleep(Duration::from_secs(7)).await;
     assert_eq!(stand.refusal("10.0.0.1", "reader").await.reason, Reason::StsUnavailable);
 }
 

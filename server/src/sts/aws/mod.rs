@@ -1,6 +1,7 @@
-//! The real STS, through the AWS SDK: its whole credential chain, regional endpoints of any partition,
-//! `AWS_ENDPOINT_URL_STS`, and its retries of throttling and 5xx.
+//! The real STS, through the AWS SDK: its whole credential chain, regional endpoints of any partition, and
+//! `AWS_ENDPOINT_URL_STS`. AssumeRole is attempted once: the vault counts, spaces and repeats attempts.
 
+mod answered;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::Client;
 use aws_sdk_sts::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::types::Credentials as Granted;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -26,7 +28,8 @@ use kiam_common::credentials::Credentials;
 use kiam_common::role::{RoleArn, RoleIdentity};
 use kiam_common::secret::Secret;
 
-use crate::sts::{Sts, StsError, StsErrorKind};
+use crate::sts::{Session, Sts, StsError, StsErrorKind};
+use answered::Answered;
 
 /// The name of the session that `--assume-role-arn` gives the server itself.
 const OWN_SESSION: &str = "kiam-server";
@@ -40,14 +43,11 @@ pub struct Settings {
     pub region: Option<String>,
     /// The role that the server assumes first.
     pub assume_role: Option<RoleArn>,
-    /// DurationSeconds of each session.
-    pub session_duration: Duration,
 }
 
 /// STS.
 pub struct AwsSts {
     client: Client,
-    duration_seconds: i32,
     clock: Clock,
 }
 
@@ -65,8 +65,13 @@ impl AwsSts {
         };
         let region = config.region().map(Region::as_ref).unwrap_or_default();
         tracing::info!(region, assumed_role = settings.assume_role.as_ref().map(RoleArn::as_str), "STS");
-        let duration_seconds = i32::try_from(settings.session_duration.as_secs()).unwrap_or(i32::MAX);
-        Self { client: Client::new(&config), duration_seconds, clock }
+        Self::with(&config, clock)
+    }
+
+    /// With everything that the SDK needs to know given.
+    pub fn with(config: &SdkConfig, clock: Clock) -> Self {
+        let config = aws_sdk_sts::config::Builder::from(config).retry_config(RetryConfig::disabled()).build();
+        Self { client: Client::from_conf(config), clock }
     }
 }
 
@@ -89,6 +94,7 @@ async fn sdk_config(region: Option<String>) -> SdkConfig {
 }
 
 fn loader() -> ConfigLoader {
+    // For where the server's own credentials come from; the vault has a timeout of its own.
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(3))
         .operation_attempt_timeout(Duration::from_secs(8))
@@ -102,30 +108,40 @@ fn loader() -> ConfigLoader {
 
 #[async_trait]
 impl Sts for AwsSts {
-    async fn assume_role(&self, identity: &RoleIdentity) -> Result<Credentials, StsError> {
+    async fn assume_role(&self, identity: &RoleIdentity, duration: Duration) -> Result<Session, StsError> {
+        let answered = Answered::default();
         let request = self
             .client
             .assume_role()
             .role_arn(identity.arn.as_str())
             .role_session_name(identity.session_name.as_str())
             .set_external_id(identity.external_id.as_ref().map(|id| id.as_str().into()))
-            .duration_seconds(self.duration_seconds);
+            .duration_seconds(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX))
+            .customize()
+            .interceptor(answered.clone());
         let answer = request.send().await.map_err(|error| classified(&error))?;
+        let issued_at = answered.date().unwrap_or_else(|| self.clock.now());
         let granted = answer.credentials.ok_or_else(|| StsError::unavailable("STS answered without credentials"))?;
-        let expiration = Timestamp::from_second(granted.expiration.secs())
-            .map_err(|_| StsError::unavailable("STS answered with an expiration out of range"))?;
-        if granted.access_key_id.is_empty() || granted.secret_access_key.is_empty() || granted.session_token.is_empty()
-        {
-            return Err(StsError::unavailable("STS answered with empty credentials"));
-        }
-        Ok(Credentials {
-            access_key_id: granted.access_key_id,
-            secret_access_key: Secret::new(granted.secret_access_key),
-            session_token: Secret::new(granted.session_token),
-            expiration,
-            last_updated: self.clock.now(),
-        })
+        session(granted, issued_at, duration)
     }
+}
+
+/// Judged by the clock of STS. A session never lives longer than was asked for, whatever that clock shows.
+fn session(granted: Granted, issued_at: Timestamp, asked: Duration) -> Result<Session, StsError> {
+    let expiration = Timestamp::from_second(granted.expiration.secs())
+        .map_err(|_| StsError::unavailable("STS answered with an expiration out of range"))?;
+    if granted.access_key_id.is_empty() || granted.secret_access_key.is_empty() || granted.session_token.is_empty() {
+        return Err(StsError::unavailable("STS answered with empty credentials"));
+    }
+    let life = Duration::try_from(expiration.duration_since(issued_at)).unwrap_or_default();
+    let credentials = Credentials {
+        access_key_id: granted.access_key_id,
+        secret_access_key: Secret::new(granted.secret_access_key),
+        session_token: Secret::new(granted.session_token),
+        expiration,
+        last_updated: issued_at,
+    };
+    Ok(Session { credentials, life: life.min(asked) })
 }
 
 fn classified(error: &SdkError<AssumeRoleError, HttpResponse>) -> StsError {
@@ -134,7 +150,7 @@ fn classified(error: &SdkError<AssumeRoleError, HttpResponse>) -> StsError {
         let code = answer.code().unwrap_or_default();
         let message = answer.message().unwrap_or("STS gave no message").to_owned();
         return StsError {
-            kind: kind(code, status),
+            kind: kind(code, &message, status),
             code: Some(if code.is_empty() { format!("HTTP {status}") } else { code.into() }),
             message,
         };
@@ -146,8 +162,10 @@ fn classified(error: &SdkError<AssumeRoleError, HttpResponse>) -> StsError {
 }
 
 /// By the codes of the STS API reference ("Common Errors") and AssumeRole's own.
-fn kind(code: &str, status: u16) -> StsErrorKind {
+fn kind(code: &str, message: &str, status: u16) -> StsErrorKind {
     match code {
+        // The role's MaxSessionDuration, or the limit of role chaining: STS has no code of their own for them.
+        "ValidationError" if message.contains("DurationSeconds exceeds") => StsErrorKind::TooLong,
         "ExpiredToken"
         | "ExpiredTokenException"
         | "IncompleteSignature"
@@ -157,9 +175,11 @@ fn kind(code: &str, status: u16) -> StsErrorKind {
         | "RequestExpired"
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException" => StsErrorKind::OwnCredentials,
+        "RequestLimitExceeded" | "TooManyRequestsException" => StsErrorKind::Throttled,
+        _ if code.contains("Throttl") => StsErrorKind::Throttled,
         // No code at all means that it was not STS that answered.
-        "" | "RequestLimitExceeded" | "RequestTimeout" | "TooManyRequestsException" => StsErrorKind::Unavailable,
-        _ if status >= 500 || code.contains("Throttl") => StsErrorKind::Unavailable,
+        "" | "RequestTimeout" => StsErrorKind::Unavailable,
+        _ if status >= 500 => StsErrorKind::Unavailable,
         _ => StsErrorKind::Refused,
     }
 }

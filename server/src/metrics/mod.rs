@@ -1,16 +1,16 @@
 //! What the server counts. One struct for each component that counts something, all created in [`crate::app`]; every
 //! series with a bounded set of labels is there at 0 from the first scrape.
 
+mod vault;
+
 use std::sync::Arc;
 
 use kiam_common::reason::Reason;
 use prometheus::core::Collector;
-use prometheus::{Error, Histogram, HistogramOpts, HistogramTimer, IntCounter, IntCounterVec, IntGauge, Opts};
-use prometheus::{PullingGauge, Registry};
+use prometheus::{Error, IntCounter, IntCounterVec, Opts, PullingGauge, Registry};
+pub use vault::{VaultMetrics, census};
 
 use crate::directory::Directory;
-use crate::sts::StsErrorKind;
-use crate::vault::Vault;
 
 /// Counts requests that were answered with a refusal.
 #[derive(Clone, Debug)]
@@ -32,69 +32,6 @@ impl RequestMetrics {
     pub fn refused(&self, reason: Reason) {
         self.refused.with_label_values(&[reason.as_str()]).inc();
     }
-}
-
-/// Counts what the vault does.
-#[derive(Clone, Debug)]
-pub struct VaultMetrics {
-    /// Answers from memory.
-    pub hits: IntCounter,
-    /// Answers that waited for STS.
-    pub misses: IntCounter,
-    issuing_errors: IntCounter,
-    failures: IntCounterVec,
-    timing: Histogram,
-    current: IntGauge,
-}
-
-impl VaultMetrics {
-    /// Registers the series.
-    pub fn new(registry: &Registry) -> Result<Self, Error> {
-        let timing = HistogramOpts::new("kiam_sts_assumerole_timing_seconds", "Time each AssumeRole took")
-            .buckets(prometheus::exponential_buckets(0.001, 2.0, 13)?);
-        let failures = registered(registry, counters("kiam_sts_failures_total", "Failed AssumeRole calls", "kind")?)?;
-        for kind in StsErrorKind::ALL {
-            failures.with_label_values(&[kind.as_str()]);
-        }
-        Ok(Self {
-            hits: counter(registry, "kiam_sts_cache_hit_total", "Credentials answered from the cache")?,
-            misses: counter(registry, "kiam_sts_cache_miss_total", "Credentials that had to be fetched")?,
-            issuing_errors: counter(registry, "kiam_sts_issuing_errors_total", "Credentials that STS did not give")?,
-            failures,
-            timing: registered(registry, Histogram::with_opts(timing)?)?,
-            current: registered(registry, IntGauge::new("kiam_sts_assumerole_current", "AssumeRole calls now")?)?,
-        })
-    }
-
-    /// Counts an AssumeRole call for as long as what it returns lives.
-    pub(crate) fn calling(&self) -> Calling {
-        self.current.inc();
-        Calling { current: self.current.clone(), _timer: self.timing.start_timer() }
-    }
-
-    /// Counts an AssumeRole call that failed.
-    pub(crate) fn failed(&self, kind: StsErrorKind) {
-        self.issuing_errors.inc();
-        self.failures.with_label_values(&[kind.as_str()]).inc();
-    }
-}
-
-/// An AssumeRole call under way.
-#[derive(Debug)]
-pub(crate) struct Calling {
-    current: IntGauge,
-    _timer: HistogramTimer,
-}
-
-impl Drop for Calling {
-    fn drop(&mut self) {
-        self.current.dec();
-    }
-}
-
-/// Counts what did not fit in the prefetch queue.
-pub fn dropped_pods(registry: &Registry) -> Result<IntCounter, Error> {
-    counter(registry, "kiam_k8s_dropped_pods_total", "Pods whose credentials were not fetched ahead: queue full")
 }
 
 /// Counts what becomes of Kubernetes events.
@@ -148,11 +85,10 @@ impl WatchMetrics {
 }
 
 /// Sizes, read when somebody scrapes.
-pub fn sizes(registry: &Registry, directory: &Arc<Directory>, vault: &Arc<Vault>) -> Result<(), Error> {
-    let (pods, namespaces, vault) = (Arc::clone(directory), Arc::clone(directory), Arc::clone(vault));
+pub fn sizes(registry: &Registry, directory: &Arc<Directory>) -> Result<(), Error> {
+    let (pods, namespaces) = (Arc::clone(directory), Arc::clone(directory));
     size(registry, "kiam_k8s_pods", "Pods that can have a role", move || pods.pod_count())?;
-    size(registry, "kiam_k8s_namespaces", "Namespaces known", move || namespaces.namespace_count())?;
-    size(registry, "kiam_sts_cacheSize", "Role sessions in the cache", move || vault.held())
+    size(registry, "kiam_k8s_namespaces", "Namespaces known", move || namespaces.namespace_count())
 }
 
 fn size(
