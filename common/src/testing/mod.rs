@@ -1,8 +1,10 @@
 //! What tests of any crate need to run real connections on loopback. Feature `testing`; no program links it.
 
+mod log;
 pub mod metrics;
 mod pki;
 mod server;
 
+pub use log::CapturedLog;
 pub use pki::Pki;
 pub use server::serve_health;

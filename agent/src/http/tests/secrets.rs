@@ -1,34 +1,12 @@
 //! No secret is anywhere but in the document that a pod asked for: searched for by value.
 
-use std::io;
-use std::sync::Mutex;
-
-use tracing_subscriber::filter::LevelFilter;
+use kiam_common::testing::CapturedLog;
 
 use super::*;
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn no_secret_is_in_logs_metrics_or_errors() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(move || writer.clone()).finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
-
+    let log = CapturedLog::start();
     let stand = Stand::new().await;
     let ttl = ("x-aws-ec2-metadata-token-ttl-seconds", "60");
     let token = stand.put_token(POD, &[ttl]).await.body;
@@ -43,7 +21,7 @@ async fn no_secret_is_in_logs_metrics_or_errors() {
     shown += &stand.get(&format!("{LIST}reader")).await.body;
     shown += &stand.get("/health").await.body;
     shown += &stand.metrics_text();
-    shown += &String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    shown += &log.text();
     assert!(shown.contains("Forbidden") && shown.contains("incomplete"), "{shown}");
     for secret in [SECRET, SESSION_TOKEN, &token, "session-1"] {
         assert!(!shown.contains(secret), "{secret} in {shown}");

@@ -1,10 +1,9 @@
 //! What stands beside the service: health, reflection, metrics.
 
-use std::sync::{Arc, Mutex};
-
 use kiam_common::ops::Readiness;
 use kiam_common::reason::Reason;
 use kiam_common::shutdown::Shutdown;
+use kiam_common::testing::CapturedLog;
 use tonic::Request;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus::{NotServing, Serving};
@@ -90,33 +89,14 @@ async fn calls_are_counted_and_every_series_is_there_from_the_start() {
     assert_eq!(stand.count(&handled("GetPodCredentials", "PermissionDenied")), 1);
 }
 
-/// What the program logs, at every level.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Logged {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn no_secret_is_logged_exported_or_told_in_an_event() {
-    let logged = Logged::default();
-    let writer = logged.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone());
-    let _logging = tracing::subscriber::set_default(subscriber.finish());
+    let log = CapturedLog::start();
     let stand = Stand::with_reader().await;
     let credentials = stand.credentials("10.0.0.1", "reader").await.unwrap();
     stand.refusal("10.0.0.1", "writer").await;
     settle().await;
-    let logged = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    let logged = log.text();
     assert!(logged.contains("refused: the pod asks for") && logged.contains("credentials issued"), "{logged}");
     let metrics = prometheus::TextEncoder::new().encode_to_string(&stand.registry.gather()).unwrap();
     let events = format!("{:?}", *stand.events.written());

@@ -62,6 +62,7 @@ async fn compare() {
         nodes: vec!["node-a"],
         log_level: "info",
         server_flags: Vec::new(),
+        server_environment: Vec::new(),
         agent_flags: Vec::new(),
     };
     let mut stack = Stack::start(setup).await.expect("the stack starts");
