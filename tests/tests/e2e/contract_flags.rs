@@ -40,7 +40,7 @@ const AGENT: [Wrong; 5] = [
     ("--metadata-endpoint", "ftp://imds", "expected http://host"),
 ];
 
-const SERVER: [Wrong; 17] = [
+const SERVER: [Wrong; 19] = [
     ("--bind", "nowhere", "expected host:port"),
     ("--kubeconfig", "/nowhere/kubeconfig", "expected"),
     ("--sync", "soon", DURATION),
@@ -55,6 +55,8 @@ const SERVER: [Wrong; 17] = [
     ("--region", "Ireland", "expected a region"),
     ("--fetchers", "0", "at least 1"),
     ("--prefetch-buffer-size", "0", "at least 1"),
+    ("--sts-rate", "0", "at least 1"),
+    ("--cache-capacity", "0", "at least 1"),
     ("--grpc-max-connection-idle-duration", "soon", DURATION),
     ("--grpc-max-connection-age-duration", "soon", DURATION),
     ("--grpc-max-connection-age-grace-duration", "soon", DURATION),
@@ -134,6 +136,8 @@ fn every_flag_of_a_server(server: Invocation) -> Invocation {
         .flag("--assume-role-arn", "arn:aws:iam::123456789012:role/kiam-server")
         .flag("--fetchers", 20)
         .flag("--prefetch-buffer-size", 10)
+        .flag("--sts-rate", 50)
+        .flag("--cache-capacity", 500)
         .flag("--grpc-keepalive-time-duration", "1m")
         .flag("--grpc-keepalive-timeout-duration", "10s")
         .flag("--grpc-max-connection-idle-duration", "1m30s")

@@ -17,7 +17,7 @@ type Series = (&'static str, &'static str, &'static [&'static str]);
 const GRPC: &[&str] = &["grpc_method", "grpc_service", "grpc_type"];
 const GRPC_HANDLED: &[&str] = &["grpc_code", "grpc_method", "grpc_service", "grpc_type"];
 
-const AGENT: [Series; 15] = [
+const AGENT: [Series; 16] = [
     ("kiam_metadata_handler_latency_seconds", "histogram", &["handler"]),
     ("kiam_metadata_credential_fetch_errors_total", "counter", &["handler"]),
     ("kiam_metadata_credential_encode_errors_total", "counter", &["handler"]),
@@ -26,6 +26,7 @@ const AGENT: [Series; 15] = [
     ("kiam_metadata_success_total", "counter", &["handler"]),
     ("kiam_metadata_responses_total", "counter", &["code", "handler"]),
     ("kiam_metadata_proxy_requests_blocked_total", "counter", &[]),
+    ("kiam_interception_connections_total", "counter", &["via"]),
     ("grpc_client_started_total", "counter", GRPC),
     ("grpc_client_msg_received_total", "counter", GRPC),
     ("grpc_client_msg_sent_total", "counter", GRPC),
@@ -35,13 +36,19 @@ const AGENT: [Series; 15] = [
     ("grpc_client_tls_certificate_verify_error", "gauge", &[]),
 ];
 
-const SERVER: [Series; 14] = [
+const SERVER: [Series; 20] = [
     ("kiam_sts_cacheSize", "gauge", &[]),
     ("kiam_sts_cache_hit_total", "counter", &[]),
     ("kiam_sts_cache_miss_total", "counter", &[]),
     ("kiam_sts_issuing_errors_total", "counter", &[]),
     ("kiam_sts_assumerole_timing_seconds", "histogram", &[]),
     ("kiam_sts_assumerole_current", "gauge", &[]),
+    ("kiam_sts_attempts_total", "counter", &["outcome"]),
+    ("kiam_vault_entries", "gauge", &["state"]),
+    ("kiam_vault_refreshes_total", "counter", &["outcome"]),
+    ("kiam_vault_queue_depth", "gauge", &["priority"]),
+    ("kiam_vault_oldest_waiting_seconds", "gauge", &[]),
+    ("kiam_vault_evicted_total", "counter", &[]),
     ("kiam_k8s_dropped_pods_total", "counter", &[]),
     ("grpc_server_started_total", "counter", GRPC),
     ("grpc_server_msg_received_total", "counter", GRPC),
