@@ -5,9 +5,19 @@ use std::fmt;
 
 /// Package `kiam`: Kiam v4's unary calls.
 pub mod kiam {
-    #![expect(missing_docs, clippy::pedantic, reason = "generated; kiam.proto carries the documentation")]
+    #![expect(missing_docs, clippy::pedantic, reason = "generated; the .proto files carry the documentation")]
     tonic::include_proto!("kiam");
+
+    // Nested as the packages are, because generated code refers to other packages by `super`.
+    pub mod node {
+        pub mod v1 {
+            tonic::include_proto!("kiam.node.v1");
+        }
+    }
 }
+
+/// Package `kiam.node.v1`: how servers supply nodes.
+pub use kiam::node::v1 as node;
 
 /// Every file descriptor of this crate, encoded as a `google.protobuf.FileDescriptorSet`: what server reflection
 /// shows, and what bounds the labels of the gRPC metrics.
