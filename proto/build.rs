@@ -18,5 +18,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Its derived `Debug` would print the secret key and the session token; `lib.rs` writes one that does not.
         .skip_debug([".kiam.Credentials"])
         .compile_fds(descriptors)?;
+
+    // The service once more, for a server whose credentials are encoded already.
+    let encoding = out.join("encoding");
+    std::fs::create_dir_all(&encoding)?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .extern_path(".kiam", "crate::kiam")
+        .extern_path(".kiam.Credentials", "crate::EncodedCredentials")
+        .out_dir(encoding)
+        .compile_fds(protox::compile(["kiam.proto"], ["."])?)?;
     Ok(())
 }

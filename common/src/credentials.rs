@@ -1,10 +1,11 @@
 //! Temporary AWS credentials as STS gives them, and their form on the wire.
 
 use jiff::Timestamp;
-use kiam_proto::kiam;
+use kiam_proto::{EncodedCredentials, kiam};
 
 use crate::role::RoleArn;
 use crate::secret::Secret;
+use zeroize::Zeroize as _;
 
 /// Temporary credentials of one role session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,26 @@ pub struct Credentials {
     pub expiration: Timestamp,
     /// When they were issued.
     pub last_updated: Timestamp,
+}
+
+/// Credentials of a role, and their form on the wire, made once for all who ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// The credentials.
+    pub credentials: Credentials,
+    /// What goes to an agent that asks.
+    pub encoded: EncodedCredentials,
+}
+
+impl Issued {
+    /// Credentials of `role`.
+    pub fn new(credentials: Credentials, role: &RoleArn) -> Self {
+        let mut wire = credentials.to_wire(role);
+        let encoded = EncodedCredentials::from(&wire);
+        wire.secret_access_key.zeroize();
+        wire.token.zeroize();
+        Self { credentials, encoded }
+    }
 }
 
 /// The instant in the one form that every AWS SDK parses: UTC, whole seconds, `2006-01-02T15:04:05Z`.

@@ -1,7 +1,11 @@
 //! The gRPC messages and services that agents and servers speak, generated from the `.proto` files beside this
 //! crate, and their descriptors.
 
+mod encoded;
+
 use std::fmt;
+
+pub use encoded::EncodedCredentials;
 
 /// Package `kiam`: Kiam v4's unary calls.
 pub mod kiam {
@@ -14,6 +18,12 @@ pub mod kiam {
             tonic::include_proto!("kiam.node.v1");
         }
     }
+}
+
+/// `kiam.KiamService` for servers that answer [`EncodedCredentials`].
+pub mod encoding {
+    #![expect(clippy::pedantic, reason = "generated; kiam.proto carries the documentation")]
+    include!(concat!(env!("OUT_DIR"), "/encoding/kiam.rs"));
 }
 
 /// Package `kiam.node.v1`: how servers supply nodes.

@@ -5,9 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiam_common::credentials::Credentials;
+use kiam_common::credentials::Issued;
 use kiam_common::ops::Readiness;
-use kiam_common::role::RoleIdentity;
 use tokio::time::Instant;
 
 use crate::directory::Directory;
@@ -36,15 +35,6 @@ pub struct Issuer {
     pub metrics: RequestMetrics,
 }
 
-/// What a pod gets.
-#[derive(Clone, Debug)]
-pub struct Issued {
-    /// Whose credentials they are.
-    pub identity: Arc<RoleIdentity>,
-    /// The credentials.
-    pub credentials: Arc<Credentials>,
-}
-
 /// A request about the pod with an IP.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
@@ -66,7 +56,7 @@ impl Issuer {
     }
 
     /// Credentials of `role` for the pod, if it is the pod's own and policy lets the pod have it.
-    pub async fn credentials(&self, asked: Asked<'_>, role: &str) -> Result<Issued, Error> {
+    pub async fn credentials(&self, asked: Asked<'_>, role: &str) -> Result<Arc<Issued>, Error> {
         let deadline = Instant::now() + asked.patience;
         let pod = self.pod(asked).await.inspect_err(|error| self.refused(asked, None, role, error))?;
         let issued = self.credentials_of(&pod, role, deadline).await;
@@ -86,17 +76,14 @@ impl Issuer {
         }
     }
 
-    async fn credentials_of(&self, pod: &Pod, role: &str, deadline: Instant) -> Result<Issued, Error> {
+    async fn credentials_of(&self, pod: &Pod, role: &str, deadline: Instant) -> Result<Arc<Issued>, Error> {
         let annotated = annotated_role(pod)?;
         let requested = self.resolver.arn(role).map_err(Error::BadRole)?;
         let patience = deadline.duration_since(Instant::now());
         let permitted = self.directory.wait_for_rule(&pod.namespace, patience).await;
         let permitted = permitted.ok_or_else(|| Error::NamespaceUnknown(Arc::clone(&pod.namespace)))?;
         match policy::decide(&requested, annotated.arn(), &permitted) {
-            Decision::Allowed => {
-                let credentials = self.vault.get(&annotated.identity, deadline).await.map_err(Error::Sts)?;
-                Ok(Issued { identity: Arc::clone(&annotated.identity), credentials })
-            }
+            Decision::Allowed => self.vault.get(&annotated.identity, deadline).await.map_err(Error::Sts),
             Decision::Denied(denial) => Err(Error::Forbidden(denial)),
         }
     }

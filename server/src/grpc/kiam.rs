@@ -3,15 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kiam_proto::kiam::kiam_service_server::KiamService;
-use kiam_proto::kiam::{
-    Credentials, GetHealthRequest, GetPodCredentialsRequest, GetPodRoleRequest, HealthStatus, Role,
-};
+use kiam_proto::EncodedCredentials;
+use kiam_proto::encoding::kiam_service_server::KiamService;
+use kiam_proto::kiam::{GetHealthRequest, GetPodCredentialsRequest, GetPodRoleRequest, HealthStatus, Role};
 use tonic::{Request, Response, Status};
 
 use super::deadline::patience;
 use super::status::status;
-use crate::issue::{Asked, Issued, Issuer};
+use crate::issue::{Asked, Issuer};
 
 /// What Kiam's clients take for healthy.
 const OK: &str = "ok";
@@ -41,13 +40,12 @@ impl KiamService for Kiam {
     async fn get_pod_credentials(
         &self,
         request: Request<GetPodCredentialsRequest>,
-    ) -> Result<Response<Credentials>, Status> {
+    ) -> Result<Response<EncodedCredentials>, Status> {
         let (agent, patience) = (request.remote_addr(), patience(request.metadata()));
         let GetPodCredentialsRequest { ip, role } = request.into_inner();
         log("GetPodCredentials", &ip, &role, agent);
         let issued = self.issuer.credentials(Asked { ip: &ip, patience }, &role).await;
-        let Issued { identity, credentials } = issued.map_err(|error| status(&error))?;
-        Ok(Response::new(credentials.to_wire(&identity.arn)))
+        Ok(Response::new(issued.map_err(|error| status(&error))?.encoded.clone()))
     }
 
     async fn get_health(&self, _: Request<GetHealthRequest>) -> Result<Response<HealthStatus>, Status> {

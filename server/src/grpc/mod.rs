@@ -15,7 +15,7 @@ use kiam_common::grpc_metrics::{CountedService, GrpcMetrics};
 use kiam_common::ops::Readiness;
 use kiam_common::shutdown::Shutdown;
 use kiam_proto::FILE_DESCRIPTOR_SET;
-use kiam_proto::kiam::kiam_service_server::KiamServiceServer;
+use kiam_proto::encoding::kiam_service_server::KiamServiceServer;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;

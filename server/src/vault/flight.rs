@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kiam_common::clock::Clock;
-use kiam_common::credentials::Credentials;
+use kiam_common::credentials::Issued;
 use kiam_common::role::RoleIdentity;
 use tokio::sync::oneshot;
 
@@ -48,7 +48,7 @@ struct Flight {
 
 /// What an attempt brought.
 struct Granted {
-    credentials: Arc<Credentials>,
+    issued: Arc<Issued>,
     ends: Timestamp,
 }
 
@@ -100,19 +100,20 @@ impl Flight {
         let call = tokio::time::timeout(*attempt_timeout, sts.assume_role(&self.identity, duration)).await;
         drop(calling);
         let late = |_| Err(StsError::unavailable(format!("no answer within {attempt_timeout:?}")));
-        let session = call.unwrap_or_else(late).and_then(|session| living(session, asked_at, clock.now()));
+        let session =
+            call.unwrap_or_else(late).and_then(|session| living(session, &self.identity, asked_at, clock.now()));
         metrics.attempted(session.as_ref().err());
         session
     }
 
-    fn land_with(mut self, Granted { credentials, ends }: Granted) {
+    fn land_with(mut self, Granted { issued, ends }: Granted) {
         let now = self.launcher.clock.now();
         let renew_at = schedule::renew_at(self.launcher.session_refresh, now, ends, jitter::fraction());
         tracing::debug!(role = %self.identity.arn, session = %self.identity.session_name,
-            expiration = %credentials.expiration, %renew_at, "credentials issued");
-        self.place.granted(&credentials, ends, renew_at);
+            expiration = %issued.credentials.expiration, %renew_at, "credentials issued");
+        self.place.granted(&issued, ends, renew_at);
         self.count(None);
-        self.announce(Ok(credentials));
+        self.announce(Ok(issued));
     }
 
     fn land_without(mut self, error: StsError) {
@@ -155,10 +156,10 @@ impl Drop for Flight {
 }
 
 /// When the session ends by our own clock, if it lives at all. Its life is counted from before it was asked for.
-fn living(session: Session, asked_at: Timestamp, now: Timestamp) -> Result<Granted, StsError> {
+fn living(session: Session, identity: &RoleIdentity, asked_at: Timestamp, now: Timestamp) -> Result<Granted, StsError> {
     let ends = asked_at.saturating_add(session.life).unwrap_or(asked_at);
     if ends <= now {
         return Err(StsError::unavailable("the credentials had expired when they were issued"));
     }
-    Ok(Granted { credentials: Arc::new(session.credentials), ends })
+    Ok(Granted { issued: Arc::new(Issued::new(session.credentials, &identity.arn)), ends })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::Shared;
 use jiff::Timestamp;
-use kiam_common::credentials::Credentials;
+use kiam_common::credentials::Issued;
 use tokio::sync::oneshot;
 
 use super::entry::{Answer, Entry, Next, Stage};
@@ -15,7 +15,7 @@ use super::rank::Rank;
 use crate::sts::{StsError, StsErrorKind};
 
 /// How a flight ends, for everyone who waits for it.
-pub type Outcome = Result<Arc<Credentials>, Arc<StsError>>;
+pub type Outcome = Result<Arc<Issued>, Arc<StsError>>;
 
 /// A flight, for those who wait for it.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Boarding {
 #[derive(Debug)]
 pub(super) enum Look {
     /// Credentials that have not expired.
-    Held(Arc<Credentials>),
+    Held(Arc<Issued>),
     /// STS failed a moment ago.
     Failed(Arc<StsError>),
     /// A flight will tell.
@@ -63,11 +63,11 @@ impl Place {
     pub(super) fn look(&self, now: Timestamp, launch: impl FnOnce() -> Boarding) -> Look {
         let mut state = self.state();
         match state.entry.answer(now) {
-            Answer::Held(credentials) => {
+            Answer::Held(issued) => {
                 if state.entry.is_due(now) {
                     state.launch(launch);
                 }
-                Look::Held(credentials)
+                Look::Held(issued)
             }
             Answer::Failed(error) => Look::Failed(error),
             Answer::Await => {
@@ -114,8 +114,8 @@ impl Place {
     }
 
     /// The flight brought credentials.
-    pub(super) fn granted(&self, credentials: &Arc<Credentials>, ends: Timestamp, renew_at: Timestamp) {
-        self.state().entry.granted(Arc::clone(credentials), ends, renew_at);
+    pub(super) fn granted(&self, issued: &Arc<Issued>, ends: Timestamp, renew_at: Timestamp) {
+        self.state().entry.granted(Arc::clone(issued), ends, renew_at);
     }
 
     /// The flight failed.

@@ -184,7 +184,10 @@ impl History {
         let (entry, record, now) = (&self.entry, &self.record, self.now);
         match entry.answer(now) {
             Answer::Held(held) => {
-                assert_eq!(Some(held.access_key_id.clone()), record.live(now).map(|live| live.0.to_string()));
+                assert_eq!(
+                    Some(held.credentials.access_key_id.clone()),
+                    record.live(now).map(|live| live.0.to_string())
+                );
             }
             Answer::Failed(error) => {
                 assert!(record.live(now).is_none() && record.is_pausing(now) && !record.is_calling());

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kiam_common::credentials::Credentials;
+use kiam_common::credentials::Issued;
 
 use super::rank::Rank;
 use crate::sts::{StsError, StsErrorKind};
@@ -44,7 +44,7 @@ pub(super) struct Entry {
 /// Credentials, and their times by the vault's own clock.
 #[derive(Debug)]
 struct Held {
-    credentials: Arc<Credentials>,
+    issued: Arc<Issued>,
     ends: Timestamp,
     renew_at: Timestamp,
 }
@@ -69,7 +69,7 @@ struct Failure {
 #[derive(Debug)]
 pub(super) enum Answer {
     /// Credentials that have not expired.
-    Held(Arc<Credentials>),
+    Held(Arc<Issued>),
     /// STS failed a moment ago.
     Failed(Arc<StsError>),
     /// A call will tell: one that is under way, or one that is to begin now.
@@ -129,7 +129,7 @@ impl Entry {
     /// What there is for somebody who asks now.
     pub(super) fn answer(&self, now: Timestamp) -> Answer {
         if let Some(held) = self.held(now) {
-            return Answer::Held(Arc::clone(&held.credentials));
+            return Answer::Held(Arc::clone(&held.issued));
         }
         match self.pausing(now) {
             Some(failure) if self.call.is_none() => Answer::Failed(Arc::clone(&failure.error)),
@@ -198,10 +198,10 @@ impl Entry {
     }
 
     /// The call brought credentials.
-    pub(super) fn granted(&mut self, credentials: Arc<Credentials>, ends: Timestamp, renew_at: Timestamp) {
+    pub(super) fn granted(&mut self, issued: Arc<Issued>, ends: Timestamp, renew_at: Timestamp) {
         self.call = None;
         self.failure = None;
-        self.held = Some(Held { credentials, ends, renew_at });
+        self.held = Some(Held { issued, ends, renew_at });
     }
 
     /// The call failed. `until` is told how many have in a row, and how long what is held still lives.

@@ -1,5 +1,7 @@
 //! The rules of an entry, one at a time. [`super::histories`] tries them in every order.
 
+use kiam_common::credentials::Credentials;
+use kiam_common::role::RoleArn;
 use kiam_common::secret::Secret;
 
 use super::*;
@@ -11,14 +13,15 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 /// Credentials that can be told apart by their number.
-pub(super) fn credentials(number: usize) -> Arc<Credentials> {
-    Arc::new(Credentials {
+pub(super) fn credentials(number: usize) -> Arc<Issued> {
+    let credentials = Credentials {
         access_key_id: number.to_string(),
         secret_access_key: Secret::new(String::new()),
         session_token: Secret::new(String::new()),
         expiration: Timestamp::UNIX_EPOCH,
         last_updated: Timestamp::UNIX_EPOCH,
-    })
+    };
+    Arc::new(Issued::new(credentials, &RoleArn::parse("arn:aws:iam::123456789012:role/reader").unwrap()))
 }
 
 pub(super) fn error(kind: StsErrorKind, number: usize) -> Arc<StsError> {
@@ -66,7 +69,7 @@ fn an_entry_goes_through_its_life() {
 fn held_credentials_are_served_until_they_end_and_not_after() {
     let mut entry = holding();
     fail(&mut entry, StsErrorKind::Refused, 60, 120);
-    assert!(matches!(entry.answer(at(99)), Answer::Held(held) if held.access_key_id == "1"));
+    assert!(matches!(entry.answer(at(99)), Answer::Held(held) if held.credentials.access_key_id == "1"));
     assert!(matches!(entry.answer(at(100)), Answer::Failed(_)), "the refusal is still remembered");
     assert!(matches!(entry.answer(at(120)), Answer::Await));
     assert_eq!(entry.life_left(at(100)), None);

@@ -61,7 +61,7 @@ impl Stand {
     }
 
     async fn key(&self, role: &str) -> String {
-        self.get(role).await.unwrap().access_key_id.clone()
+        self.get(role).await.unwrap().credentials.access_key_id.clone()
     }
 
     async fn error_kind(&self, role: &str) -> StsErrorKind {

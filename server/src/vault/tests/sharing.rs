@@ -20,7 +20,8 @@ async fn a_thousand_callers_make_one_call_even_if_the_first_hangs_up() {
         let vault = Arc::clone(&stand.vault);
         callers.spawn(async move { vault.get(&identity("reader"), Instant::now() + SECOND).await });
     }
-    let keys: HashSet<_> = callers.join_all().await.into_iter().map(|got| got.unwrap().access_key_id.clone()).collect();
+    let keys: HashSet<_> =
+        callers.join_all().await.into_iter().map(|got| got.unwrap().credentials.access_key_id.clone()).collect();
     assert_eq!(keys, HashSet::from(["ASIA1".to_owned()]));
     assert_eq!(stand.calls(), 1);
 }
@@ -52,8 +53,8 @@ async fn identities_that_differ_in_anything_share_nothing() {
     let mut keys = HashSet::new();
     for identity in [&reader, &Arc::new(other_session), &Arc::new(with_external_id), &identity("writer")] {
         for _ in 0..2 {
-            let credentials = stand.vault.get(identity, Instant::now() + SECOND).await.unwrap();
-            keys.insert(credentials.access_key_id.clone());
+            let issued = stand.vault.get(identity, Instant::now() + SECOND).await.unwrap();
+            keys.insert(issued.credentials.access_key_id.clone());
         }
     }
     assert_eq!((keys.len(), stand.calls(), stand.vault.census().held), (4, 4, 4));
