@@ -81,7 +81,7 @@ fn directory() -> Arc<Directory> {
 impl Stand {
     async fn get(&self) -> Result<String, StsErrorKind> {
         let got = self.vault.get(&self.identity, Instant::now() + Duration::from_secs(20)).await;
-        got.map(|credentials| credentials.access_key_id.clone()).map_err(|error| error.kind)
+        got.map(|issued| issued.credentials.access_key_id.clone()).map_err(|error| error.kind)
     }
 
     fn calls(&self) -> usize {
