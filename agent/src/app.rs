@@ -157,6 +157,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
         imds: Imds {
             server: Arc::new(Calls::new(endpoints.clone())),
             flights: Arc::default(),
+            tokens: config.tokens,
             mint,
             metrics: metrics.clone(),
         },

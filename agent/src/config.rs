@@ -7,7 +7,8 @@ use kiam_common::args::{OpsArgs, ServerAddressArgs, TlsArgs};
 
 use crate::args::AgentArgs;
 use crate::error::StartError;
-pub use crate::http::proxy::AllowedRoutes;
+pub use crate::http::allowed::{AllowedRoutes, Preset, RouteExpression};
+pub use crate::http::token::Tokens;
 pub use crate::intercept::{Hosts, Interception, Interfaces, Method, Plan};
 pub use crate::metadata::Endpoint;
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub allow_ip_query: bool,
     /// The paths that are passed on to the instance metadata service.
     pub allowed_routes: AllowedRoutes,
+    /// Whether pods must present session tokens.
+    pub tokens: Tokens,
     /// The instance metadata service behind the agent.
     pub metadata_endpoint: Endpoint,
     /// Where the servers are.
@@ -46,7 +49,12 @@ impl TryFrom<AgentArgs> for Config {
             also_listen: second.map(with_port),
             interception,
             allow_ip_query: args.allow_ip_query,
-            allowed_routes: args.allow_route_regexp,
+            allowed_routes: AllowedRoutes {
+                presets: args.allow_routes,
+                expression: args.allow_route_regexp,
+                user_data: args.allow_user_data,
+            },
+            tokens: args.imds_tokens,
             metadata_endpoint: args.metadata_endpoint,
             server: args.server,
             tls: args.tls,

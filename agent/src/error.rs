@@ -27,6 +27,9 @@ pub(crate) enum Error {
     /// A token was asked for without a sound life.
     #[error("X-aws-ec2-metadata-token-ttl-seconds must be present, a number from 1 to 21600")]
     TokenTtl,
+    /// None was presented where one is required.
+    #[error("X-aws-ec2-metadata-token must be present: get a session token first, with PUT /latest/api/token")]
+    TokenMissing,
     /// The token is not this pod's, not ours, or has ended.
     #[error("the session token is not valid for this pod, or has expired")]
     Token,
@@ -36,7 +39,7 @@ pub(crate) enum Error {
     /// `iam/` or `identity-credentials/`.
     #[error("the node's own identity is not served to pods")]
     NodeIdentity,
-    /// `--allow-route-regexp` does not name the path.
+    /// Neither `--allow-routes`, `--allow-route-regexp` nor `--allow-user-data` names the path.
     #[error("this path is not served to pods")]
     NotAllowed,
     /// The server's word, or the lack of it.

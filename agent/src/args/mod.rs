@@ -8,7 +8,8 @@ use clap::{ArgAction, Parser};
 pub(crate) use intercept::{AgentInvocation, InterceptArgs, InterceptCommand};
 use kiam_common::args::{LogArgs, OpsArgs, ServerAddressArgs, TlsArgs};
 
-use crate::http::proxy::AllowedRoutes;
+use crate::http::allowed::{Preset, RouteExpression};
+use crate::http::token::Tokens;
 use crate::metadata::Endpoint;
 
 /// Answers the AWS credential requests of the pods on its node
@@ -45,8 +46,21 @@ pub(crate) struct AgentArgs {
 
     /// Metadata paths that pods may read from the instance metadata service; the whole path must match
     #[arg(long, alias = "whitelist-route-regexp", value_name = "REGEXP", default_value = "^$",
-          value_parser = AllowedRoutes::parse)]
-    pub(crate) allow_route_regexp: AllowedRoutes,
+          value_parser = RouteExpression::parse)]
+    pub(crate) allow_route_regexp: RouteExpression,
+
+    /// Sets of metadata paths that pods may read beside those of --allow-route-regexp
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SET[,SET]")]
+    pub(crate) allow_routes: Vec<Preset>,
+
+    /// Let pods read the node's user data, which no other flag opens
+    #[arg(long, num_args = 0..=1, default_value = "false", default_missing_value = "true", require_equals = true,
+          action = ArgAction::Set)]
+    pub(crate) allow_user_data: bool,
+
+    /// Whether pods must present session tokens (`IMDSv2`)
+    #[arg(long, value_enum, default_value = "optional")]
+    pub(crate) imds_tokens: Tokens,
 
     /// The instance metadata service behind the agent; default also from `AWS_EC2_METADATA_SERVICE_ENDPOINT`
     #[arg(long, value_name = "URL", default_value = metadata_endpoint(), value_parser = Endpoint::parse)]
@@ -124,11 +138,23 @@ mod tests {
     }
 
     #[test]
+    fn sets_of_routes_are_named_in_one_flag_or_variable() {
+        let sets = [Preset::Spot, Preset::InstanceIdentity];
+        assert_eq!(config("--allow-routes=spot,instance-identity").allowed_routes.presets, sets);
+        let by_variable = read(TLS, &[("KIAM_ALLOW_ROUTES", "spot,instance-identity")]).unwrap();
+        assert_eq!(by_variable.allow_routes, sets);
+        assert_eq!(config("").allowed_routes.presets, []);
+    }
+
+    #[test]
     fn what_is_wrong_is_told_in_one_line_with_flag_and_value() {
         for (flags, words) in [
             ("--port=70000", ["--port", "70000"]),
             ("--bind=nowhere", ["--bind", "nowhere"]),
             ("--allow-route-regexp=(", ["--allow-route-regexp", "("]),
+            ("--allow-routes=spot,iam", ["--allow-routes", "iam"]),
+            ("--allow-routes=user-data", ["--allow-routes", "user-data"]),
+            ("--imds-tokens=v2", ["--imds-tokens", "required"]),
             ("--metadata-endpoint=169.254.169.254", ["--metadata-endpoint", "expected http://host"]),
             ("--server-address=kiam-server", ["--server-address", "kiam-server"]),
             ("--allow-ip-query=maybe", ["--allow-ip-query", "maybe"]),

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::body::{self, Body};
 use super::flights::{Flights, Wanted};
-use super::token::{Mint, TOKEN_HEADER, TTL_HEADER, Ttl};
+use super::token::{Mint, TOKEN_HEADER, TTL_HEADER, Tokens, Ttl};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::unary::Server;
@@ -32,6 +32,8 @@ pub(crate) struct Imds {
     pub(crate) server: Arc<dyn Server>,
     /// The documents that are being fetched.
     pub(crate) flights: Arc<Flights>,
+    /// Whether pods must present session tokens.
+    pub(crate) tokens: Tokens,
     /// Where session tokens come from.
     pub(crate) mint: Mint,
     /// Kiam's counters.
@@ -50,10 +52,13 @@ impl Imds {
         Ok(response)
     }
 
-    /// Judges the token that a request presents; one without any is served as IMDSv1 does.
+    /// Judges the token that a request presents; one without any is served as IMDSv1 does, unless tokens are required.
     pub(crate) fn check_token(&self, pod: IpAddr, headers: &HeaderMap) -> Result<(), Error> {
         let Some(token) = headers.get(TOKEN_HEADER) else {
-            return Ok(());
+            return match self.tokens {
+                Tokens::Optional => Ok(()),
+                Tokens::Required => Err(Error::TokenMissing),
+            };
         };
         if headers.contains_key(FORWARDED_FOR) {
             return Err(Error::Forwarded);

@@ -3,6 +3,7 @@
 //! A request runs `guard` → `route` → one of `imds` and `proxy` → answer, and is counted once, whatever becomes of
 //! it. Who asks is told by the connection's source address and nothing else.
 
+pub(crate) mod allowed;
 pub(crate) mod body;
 pub(crate) mod error;
 pub(crate) mod flights;
@@ -80,6 +81,10 @@ impl Front {
             Route::RoleName => self.imds.role_name(caller()?).await,
             Route::Credentials { role, extended } => self.imds.credentials(caller()?, role, extended).await,
             Route::NodeIdentity => caller().and_then(|_| Err(self.proxy.blocked(Error::NodeIdentity))),
+            Route::UserData => {
+                caller()?;
+                self.proxy.user_data(target).await
+            }
             Route::Other => {
                 caller()?;
                 self.proxy.pass_on(target).await
@@ -133,7 +138,7 @@ fn handler(route: Route<'_>) -> Handler {
         Route::Token | Route::VersionedToken => Handler::Token,
         Route::ListWithoutSlash | Route::RoleName => Handler::RoleName,
         Route::Credentials { .. } => Handler::Credentials,
-        Route::NodeIdentity | Route::Other => Handler::Proxy,
+        Route::NodeIdentity | Route::UserData | Route::Other => Handler::Proxy,
         Route::MethodNotAllowed { .. } => Handler::Guard,
     }
 }

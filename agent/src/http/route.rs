@@ -1,7 +1,7 @@
 //! What a canonical path asks for. Pure; called by `http/mod.rs` with what `guard.rs` let through.
 //!
 //! What must always hold: no path with a segment `iam` or `identity-credentials`, in any spelling of case, is ever
-//! [`Route::Other`], the only one that may be proxied.
+//! [`Route::Other`] or [`Route::UserData`], the only ones that may be proxied; none with `user-data` is `Other`.
 
 use http::Method;
 
@@ -29,6 +29,8 @@ pub(crate) enum Route<'p> {
     },
     /// Under `iam/` or `identity-credentials/` and not one of the above: the node's own, never a pod's.
     NodeIdentity,
+    /// With a segment `user-data`: proxied only if the operator names it.
+    UserData,
     /// All else: proxied if the operator allows it.
     Other,
     /// A method that this path does not take; `allow` are those that it does.
@@ -75,8 +77,14 @@ fn identity(path: &str) -> Route<'_> {
     if list_of(path).is_some_and(|(_, rest)| rest.is_empty()) {
         return Route::ListWithoutSlash;
     }
-    let is_nodes = |segment: &str| ["iam", "identity-credentials"].iter().any(|own| segment.eq_ignore_ascii_case(own));
-    if path.split('/').any(is_nodes) { Route::NodeIdentity } else { Route::Other }
+    let has = |name: &str| path.split('/').any(|segment| segment.eq_ignore_ascii_case(name));
+    if has("iam") || has("identity-credentials") {
+        Route::NodeIdentity
+    } else if has("user-data") {
+        Route::UserData
+    } else {
+        Route::Other
+    }
 }
 
 /// The two lists of credentials that the instance metadata service has.
@@ -153,8 +161,16 @@ mod tests {
     }
 
     #[test]
+    fn user_data_is_known_however_it_is_spelt() {
+        for path in ["/latest/user-data", "/1.0/user-data/", "/latest/USER-data", "/a/b/user-data/c"] {
+            assert_eq!(get(path), Route::UserData, "{path}");
+        }
+        assert_eq!(get("/latest/user-data/iam"), Route::NodeIdentity);
+    }
+
+    #[test]
     fn all_else_is_left_to_the_operator() {
-        for path in ["/", "/latest", "/latest/meta-data/", "/latest/meta-data/iamx", "/latest/user-data", "/ping/"] {
+        for path in ["/", "/latest", "/latest/meta-data/", "/latest/meta-data/iamx", "/latest/user-datax", "/ping/"] {
             assert_eq!(get(path), Route::Other, "{path}");
         }
     }

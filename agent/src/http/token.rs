@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::ValueEnum;
 use kiam_common::clock::Clock;
 use ring::hmac;
 
@@ -15,6 +16,15 @@ use ring::hmac;
 pub(crate) const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 /// The header that a token is presented in.
 pub(crate) const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
+
+/// Whether pods must present session tokens: `--imds-tokens`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tokens {
+    /// Requests without one are answered, too (`IMDSv1`)
+    Optional,
+    /// Requests without one are refused
+    Required,
+}
 
 /// How long a token may live: 1 second to 6 hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

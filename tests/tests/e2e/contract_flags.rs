@@ -32,11 +32,14 @@ const TO_SERVERS: [Wrong; 4] = [
     ("--grpc-keepalive-permit-without-stream", "perhaps", SWITCH),
 ];
 
-const AGENT: [Wrong; 5] = [
+const AGENT: [Wrong; 8] = [
     ("--port", "70000", "0..=65535"),
     ("--bind", "nowhere", "expected"),
     ("--allow-ip-query", "perhaps", SWITCH),
     ("--allow-route-regexp", "(", "expected"),
+    ("--allow-routes", "iam", "instance-identity"),
+    ("--allow-user-data", "perhaps", SWITCH),
+    ("--imds-tokens", "v2", "optional, required"),
     ("--metadata-endpoint", "ftp://imds", "expected http://host"),
 ];
 
@@ -151,6 +154,9 @@ fn every_flag_of_an_agent(agent: Invocation) -> Invocation {
         .flag("--pprof-listen-addr", "127.0.0.1:0")
         .flag("--allow-ip-query", true)
         .flag("--allow-route-regexp", "/latest/dynamic/.*")
+        .flag("--allow-routes", "spot,placement")
+        .flag("--allow-user-data", true)
+        .flag("--imds-tokens", "required")
         .flag("--server-address-refresh", "1m")
         .flag("--gateway-timeout-creation", "2s")
         .flag("--grpc-keepalive-time-duration", "1m")

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use kiam_tests::imds::INSTANCE_ID;
-use kiam_tests::real::http::{Answer, LOCALHOST, get, try_send};
+use kiam_tests::real::http::{Answer, LOCALHOST, get, send, try_send};
 use kiam_tests::real::program::Invocation;
 use kiam_tests::real::{eventually, free_port};
 use tokio::net::TcpListener;
@@ -126,6 +126,41 @@ async fn routes_are_allowed_by_kiams_older_flag_and_its_variable_as_well() {
         let answer = get(LOCALHOST, agent.addresses().main, "/latest/meta-data/instance-id").await;
         assert_eq!(answer.body, INSTANCE_ID, "{name}");
     }
+}
+
+#[tokio::test]
+async fn sets_of_routes_and_user_data_are_opened_by_their_flags_and_by_no_other() {
+    let around = Emulated::start().await;
+    let everything = around.agent("127.0.0.1:1").flag("--allow-route-regexp", ".*");
+    let user_data = everything.clone().flag("--allow-user-data", true);
+    let sets = around.agent("127.0.0.1:1").flag("--allow-routes", "instance,placement");
+    for (name, agent, opened) in [
+        ("everything", everything, [true, true, true, false]),
+        ("user-data", user_data, [true, true, true, true]),
+        ("sets", sets, [true, true, false, false]),
+    ] {
+        let agent = around.logs.start(name, &agent).await;
+        let paths = ["meta-data/instance-id", "meta-data/placement/region", "meta-data/", "user-data"];
+        for (path, opened) in paths.into_iter().zip(opened) {
+            let answer = get(LOCALHOST, agent.addresses().main, &format!("/latest/{path}")).await;
+            assert_eq!(answer.status == StatusCode::OK, opened, "{name} {path}: {}", answer.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_session_tokens_are_required_a_pod_without_one_is_refused() {
+    let around = Emulated::start().await;
+    let server = around.logs.start("server", &around.server()).await;
+    let agent = around.agent(server.addresses().main).flag("--imds-tokens", "required");
+    let program = around.logs.start("agent", &agent).await;
+    let (agent, pod) = (program.addresses().main, around.run_pod("reader", "reader"));
+    assert_eq!(get(pod, agent, CREDENTIALS).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(get(pod, agent, "/ping").await.status, StatusCode::OK);
+    let life = Request::put("/latest/api/token").header("x-aws-ec2-metadata-token-ttl-seconds", "60");
+    let token = send(pod, agent, life.body(String::new()).expect("sound")).await.body;
+    let asked = Request::get(CREDENTIALS).header("x-aws-ec2-metadata-token", token);
+    assert_eq!(send(pod, agent, asked.body(String::new()).expect("sound")).await.body, "reader");
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use kiam_common::reason::{Reason, Refusal};
 use kiam_proto::kiam::Credentials;
 use prometheus::Registry;
 
-use super::proxy::AllowedRoutes;
-use super::token::Mint;
+use super::allowed::{AllowedRoutes, RouteExpression};
+use super::token::{Mint, Tokens};
 use super::*;
 use crate::metadata::fake::{FakeMetadata, Mode};
 use crate::unary::fake::{FakeServer, Pod};
@@ -47,6 +47,11 @@ impl Stand {
     }
 
     async fn allowing(routes: &str) -> Self {
+        let expression = RouteExpression::parse(routes).unwrap();
+        Self::with(AllowedRoutes { presets: Vec::new(), expression, user_data: false }, Tokens::Optional).await
+    }
+
+    async fn with(allowed: AllowedRoutes, tokens: Tokens) -> Self {
         let (server, metadata, registry) =
             (Arc::new(FakeServer::default()), FakeMetadata::start(Mode::V2).await, Registry::new());
         server.set(POD, Pod::Role("reader", credentials()));
@@ -55,14 +60,11 @@ impl Stand {
             imds: Imds {
                 server: server.clone(),
                 flights: Arc::default(),
+                tokens,
                 mint: Mint::new([7; 32], Clock::system()),
                 metrics: metrics.clone(),
             },
-            proxy: Proxy {
-                allowed: AllowedRoutes::parse(routes).unwrap(),
-                metadata: metadata.client(),
-                metrics: metrics.clone(),
-            },
+            proxy: Proxy { allowed, metadata: metadata.client(), metrics: metrics.clone() },
             allow_ip_query: false,
             metrics,
         };

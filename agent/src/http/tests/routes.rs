@@ -2,7 +2,16 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum as _;
+
+use super::allowed::Preset;
 use super::*;
+
+/// All that the flags can open, but for user data.
+fn everything() -> AllowedRoutes {
+    let expression = RouteExpression::parse("(?s).*").unwrap();
+    AllowedRoutes { presets: Preset::value_variants().to_vec(), expression, user_data: false }
+}
 
 #[tokio::test]
 async fn the_list_names_the_pods_role() {
@@ -166,6 +175,25 @@ async fn tokens_follow_the_rules_of_imdsv2() {
 }
 
 #[tokio::test]
+async fn where_tokens_are_required_nothing_of_the_metadata_is_had_without() {
+    let stand = Stand::with(everything(), Tokens::Required).await;
+    let proxied = "/latest/meta-data/placement/region";
+    for target in [LIST, &format!("{LIST}reader"), LIST.trim_end_matches('/'), "/latest/meta-data/iam/info", proxied] {
+        let answer = stand.get(target).await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "Unauthorized"), "{target}");
+    }
+    assert!(stand.server.calls.lock().unwrap().is_empty() && stand.metadata.seen().is_empty());
+
+    let token = stand.put_token(POD, &[("x-aws-ec2-metadata-token-ttl-seconds", "60")]).await.body;
+    let token = ("x-aws-ec2-metadata-token", token.as_str());
+    assert_eq!(stand.ask(POD, Method::GET, LIST, &[token]).await.body, "reader");
+    assert_eq!(stand.ask(POD, Method::GET, proxied, &[token]).await.status, 200);
+    for probe in ["/ping", "/health"] {
+        assert_eq!(stand.get(probe).await.status, 200, "{probe}");
+    }
+}
+
+#[tokio::test]
 async fn methods_that_a_path_does_not_take_are_405() {
     let stand = Stand::allowing(".*").await;
     for method in [Method::PUT, Method::POST, Method::DELETE, Method::OPTIONS, Method::PATCH] {
@@ -219,6 +247,37 @@ async fn allowed_paths_are_passed_on_and_all_others_are_counted() {
     }
     assert_eq!(stand.metadata.targets(), ["/latest/meta-data/placement/region"]);
     assert_eq!(stand.metric("kiam_metadata_proxy_requests_blocked_total"), Some(4.0));
+}
+
+#[tokio::test]
+async fn presets_and_the_expression_are_allowed_both() {
+    let expression = RouteExpression::parse("/latest/meta-data/ramdisk-id").unwrap();
+    let allowed = AllowedRoutes { presets: vec![Preset::Instance, Preset::Spot], expression, user_data: false };
+    let stand = Stand::with(allowed, Tokens::Optional).await;
+    let passed_on =
+        ["/latest/meta-data/instance-id", "/1.0/meta-data/spot/instance-action", "/latest/meta-data/ramdisk-id"];
+    for target in passed_on {
+        assert_eq!(stand.get(target).await.status, 200, "{target}");
+    }
+    for target in ["/1.0/meta-data/ramdisk-id", "/latest/meta-data/placement/region", "/latest/user-data"] {
+        assert_eq!(stand.get(target).await.status, 404, "{target}");
+    }
+    assert_eq!(stand.metadata.targets(), passed_on);
+}
+
+#[tokio::test]
+async fn user_data_is_passed_on_only_if_it_is_named() {
+    let closed = Stand::with(everything(), Tokens::Optional).await;
+    let open = Stand::with(AllowedRoutes { user_data: true, ..everything() }, Tokens::Optional).await;
+    for target in ["/latest/user-data", "/1.0/user-data", "/latest/user%2Ddata"] {
+        assert_eq!(closed.get(target).await.status, 404, "{target}");
+        assert_eq!(open.get(target).await.status, 200, "{target}");
+    }
+    for target in ["/latest/USER-DATA", "/latest/meta-data/user-data", "/latest/user-data/x"] {
+        assert_eq!(open.get(target).await.status, 404, "{target}");
+    }
+    assert!(closed.metadata.seen().is_empty());
+    assert_eq!(open.metadata.targets(), ["/latest/user-data", "/1.0/user-data", "/latest/user-data"]);
 }
 
 #[tokio::test]
