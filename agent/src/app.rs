@@ -33,6 +33,7 @@ use crate::metadata::MetadataService;
 use crate::metrics::Metrics;
 use crate::sync::endpoint::Connector;
 use crate::sync::endpoints::Endpoints;
+use crate::sync::token::TokenFile;
 use crate::unary::Calls;
 
 /// How often the certificate files are read again.
@@ -149,7 +150,12 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     };
 
     let resolver = Arc::new(config.server.server_address.clone());
-    let connector = Connector { identity: identity.clone(), server: config.server, metrics: grpc_metrics };
+    let token = match config.server_token_file {
+        Some(file) => Some(TokenFile::open(file).await?),
+        None => None,
+    };
+    let connector =
+        Connector { identity: identity.clone(), token: token.clone(), server: config.server, metrics: grpc_metrics };
     let endpoints = Arc::new(Endpoints::new(connector, resolver, readiness.blocker("server")));
     let mint = Mint::new(identity.derive_key("session tokens"), clock);
     let metadata = MetadataService::new(config.metadata_endpoint);
@@ -184,6 +190,9 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
         parts.spawn(keeper.ended());
     }
     parts.spawn(endpoints.keep_current(identity.generation(), shutdown.clone()));
+    if let Some(token) = token {
+        parts.spawn(token.keep_current(shutdown.clone()));
+    }
     parts.spawn(identity.keep_current(RELOAD_EVERY, shutdown.clone()));
     for listener in [listener].into_iter().chain(also) {
         parts.spawn(listener::serve(listener, front.clone(), shutdown.clone()));

@@ -2,6 +2,7 @@
 //! and the sandbox may make one as well.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use kiam_common::args::{OpsArgs, ServerAddressArgs, TlsArgs};
 
@@ -31,6 +32,8 @@ pub struct Config {
     pub metadata_endpoint: Endpoint,
     /// Where the servers are.
     pub server: ServerAddressArgs,
+    /// The service account token that is sent to them, if one is.
+    pub server_token_file: Option<PathBuf>,
     /// The agent's identity and whom it trusts.
     pub tls: TlsArgs,
     /// The metrics listener.
@@ -57,6 +60,7 @@ impl TryFrom<AgentArgs> for Config {
             tokens: args.imds_tokens,
             metadata_endpoint: args.metadata_endpoint,
             server: args.server,
+            server_token_file: (!args.server_token_file.is_empty()).then(|| args.server_token_file.into()),
             tls: args.tls,
             ops: args.ops,
         })

@@ -82,6 +82,9 @@ pub enum StartError {
     /// A certificate, key or CA that cannot be used.
     #[error(transparent)]
     Tls(#[from] kiam_common::tls::TlsError),
+    /// A token file that cannot be used.
+    #[error(transparent)]
+    Token(#[from] crate::sync::token::TokenError),
     /// Flags that do not go together.
     #[error("{0}")]
     Flags(String),

@@ -22,6 +22,10 @@ pub enum Reason {
     InvalidAnnotation,
     /// Policy does not let the pod have the role.
     Forbidden,
+    /// The server does not know which node the agent is of, and so gives it nothing.
+    AgentRefused,
+    /// The pod is another node's than the agent that asks for it.
+    WrongNode,
     /// STS refused the role: `AccessDenied`, `ValidationError` and the like.
     StsRefused,
     /// STS did not answer, throttled, or failed; or the server's own credentials are not good.
@@ -38,12 +42,14 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that show each from the start.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::PodNotFound,
         Self::PodAmbiguous,
         Self::NoRole,
         Self::InvalidAnnotation,
         Self::Forbidden,
+        Self::AgentRefused,
+        Self::WrongNode,
         Self::StsRefused,
         Self::StsUnavailable,
         Self::ServerNotReady,
@@ -60,6 +66,8 @@ impl Reason {
             Self::NoRole => "NoRole",
             Self::InvalidAnnotation => "InvalidAnnotation",
             Self::Forbidden => "Forbidden",
+            Self::AgentRefused => "AgentRefused",
+            Self::WrongNode => "WrongNode",
             Self::StsRefused => "StsRefused",
             Self::StsUnavailable => "StsUnavailable",
             Self::ServerNotReady => "ServerNotReady",
@@ -74,7 +82,8 @@ impl Reason {
         match self {
             Self::PodNotFound => Code::NotFound,
             Self::PodAmbiguous | Self::NoRole | Self::InvalidAnnotation | Self::StsRefused => Code::FailedPrecondition,
-            Self::Forbidden => Code::PermissionDenied,
+            Self::Forbidden | Self::WrongNode => Code::PermissionDenied,
+            Self::AgentRefused => Code::Unauthenticated,
             Self::StsUnavailable | Self::ServerNotReady | Self::ServerUnreachable => Code::Unavailable,
             Self::BadRequest => Code::InvalidArgument,
             Self::Internal => Code::Internal,

@@ -24,14 +24,18 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::TaskTracker;
 
 use crate::args::ServerArgs;
-use crate::config::{BaseArnSource, Config, NamespacePolicySetting};
+use crate::binding::kubernetes::KubernetesReviews;
+use crate::binding::tokens::Tokens;
+use crate::binding::unbound::Unbound;
+use crate::binding::{Binding, Mode};
+use crate::config::{BaseArnSource, Config, NamespacePolicySetting, NodeBinding};
 use crate::directory::Directory;
 use crate::directory::watch::{self, Feed};
 use crate::events::Recorder;
 use crate::events::kubernetes::KubernetesEvents;
 use crate::grpc::{self, connection};
 use crate::issue::Issuer;
-use crate::metrics::{self, EventMetrics, RequestMetrics, VaultMetrics, WatchMetrics};
+use crate::metrics::{self, BindingMetrics, EventMetrics, RequestMetrics, VaultMetrics, WatchMetrics};
 use crate::policy::namespace::NamespacePolicy;
 use crate::role::autodetect::{self, AutodetectError};
 use crate::role::resolver::{BaseArn, Resolver};
@@ -169,13 +173,16 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let (pods_listed, namespaces_listed) = (readiness.blocker("pods"), readiness.blocker("namespaces"));
     tasks.spawn(watch::pods(kubernetes.clone(), feed.clone(), pods_listed, background.clone()));
     tasks.spawn(watch::namespaces(kubernetes.clone(), feed, namespaces_listed, background.clone()));
-    let sink = Arc::new(KubernetesEvents::new(kubernetes));
+    let sink = Arc::new(KubernetesEvents::new(kubernetes.clone()));
+    let binding_metrics = BindingMetrics::new(&registry)?;
+    let mode = binding_mode(config.node_binding, kubernetes, &clock, &binding_metrics);
+    let binding = Arc::new(Binding::new(mode, Arc::clone(&directory), binding_metrics));
     let (events, recording) = Recorder::new(sink, clock, EventMetrics::new(&registry)?, background.clone());
     tasks.spawn(recording);
     tasks.spawn(Arc::clone(&identity).keep_current(CERTIFICATES_EVERY, background.clone()));
 
     let metrics = RequestMetrics::new(&registry)?;
-    let issuer = Issuer { readiness: readiness.clone(), directory, resolver, vault, events, metrics };
+    let issuer = Issuer { readiness: readiness.clone(), binding, directory, resolver, vault, events, metrics };
     let health = grpc::unhealthy().await;
     let counted = GrpcMetrics::server(&registry, &grpc::descriptors())?;
     let service = grpc::service(Arc::new(issuer), &health, &counted)?;
@@ -280,6 +287,17 @@ fn namespace_policy(setting: NamespacePolicySetting, base: BaseArn) -> Namespace
     match setting {
         NamespacePolicySetting::Permitted { anchored } => NamespacePolicy::Permitted { anchored },
         NamespacePolicySetting::Kube2iam => NamespacePolicy::Kube2iam { base },
+    }
+}
+
+fn binding_mode(setting: NodeBinding, kubernetes: kube::Client, clock: &Clock, metrics: &BindingMetrics) -> Mode {
+    match setting {
+        NodeBinding::Off => Mode::Off(Unbound::new(metrics.clone())),
+        NodeBinding::PeerIp => Mode::PeerIp,
+        NodeBinding::Token { audience } => {
+            let reviews = Arc::new(KubernetesReviews::new(kubernetes));
+            Mode::Token(Tokens::new(reviews, audience, clock.clone(), metrics.clone()))
+        }
     }
 }
 

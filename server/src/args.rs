@@ -36,6 +36,14 @@ pub struct ServerArgs {
     #[arg(long, value_name = "FILE", default_value = "")]
     pub kubeconfig: String,
 
+    /// How agents are bound to their nodes, whose pods alone they may then ask for
+    #[arg(long, value_enum, default_value = "off")]
+    pub node_binding: NodeBindingArg,
+
+    /// For whom agents' service account tokens are made, with --node-binding=token
+    #[arg(long, value_name = "AUDIENCE", default_value = "kiam-server")]
+    pub token_audience: String,
+
     /// Accepted as Kiam does; the watch needs no resync
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
     pub sync: Duration,
@@ -105,6 +113,17 @@ pub struct ServerArgs {
     /// How long the calls of a connection that is being closed may still take; 0 for no limit
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_duration)]
     pub grpc_max_connection_age_grace_duration: Duration,
+}
+
+/// `--node-binding`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NodeBindingArg {
+    /// By the service account token that an agent sends (its --server-token-file)
+    Token,
+    /// By the address that an agent connects from: a pod's hostIP
+    PeerIp,
+    /// Not at all: an agent's certificate may ask for every pod
+    Off,
 }
 
 /// `--namespace-policy`

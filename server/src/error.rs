@@ -7,6 +7,7 @@ use std::sync::Arc;
 use kiam_common::reason::Reason;
 use kiam_common::role::ArnError;
 
+use crate::binding::BindingError;
 use crate::policy::Denial;
 use crate::role::AnnotationError;
 use crate::sts::{StsError, StsErrorKind};
@@ -49,6 +50,9 @@ pub enum Error {
     /// Policy does not let the pod have the role.
     #[error(transparent)]
     Forbidden(Denial),
+    /// The agent is not, or cannot be shown to be, of the pod's node.
+    #[error(transparent)]
+    Binding(#[from] BindingError),
     /// STS gave no credentials.
     #[error(transparent)]
     Sts(Arc<StsError>),
@@ -65,6 +69,7 @@ impl Error {
             Self::NoRole => Reason::NoRole,
             Self::InvalidAnnotation(_) => Reason::InvalidAnnotation,
             Self::Forbidden(_) => Reason::Forbidden,
+            Self::Binding(error) => error.reason(),
             Self::Sts(error) => match error.kind {
                 StsErrorKind::Refused | StsErrorKind::TooLong => Reason::StsRefused,
                 StsErrorKind::Throttled | StsErrorKind::Unavailable | StsErrorKind::OwnCredentials => {

@@ -9,11 +9,13 @@ use kiam_common::credentials::Issued;
 use kiam_common::ops::Readiness;
 use tokio::time::Instant;
 
+use crate::binding::Binding;
 use crate::directory::Directory;
 use crate::directory::pods::{Owner, Pod};
 use crate::error::Error;
 use crate::events::Recorder;
 use crate::metrics::RequestMetrics;
+use crate::policy::node::Caller;
 use crate::policy::{self, Decision};
 use crate::role::resolver::Resolver;
 use crate::role::{AnnotatedRole, PodRole};
@@ -23,6 +25,8 @@ use crate::vault::Vault;
 pub struct Issuer {
     /// Says when the directory is complete.
     pub readiness: Readiness,
+    /// Says whose pods an agent may ask for.
+    pub binding: Arc<Binding>,
     /// Who has which IP, and what namespaces permit.
     pub directory: Arc<Directory>,
     /// Reads the role that a request names.
@@ -38,6 +42,8 @@ pub struct Issuer {
 /// A request about the pod with an IP.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
+    /// The agent that asks.
+    pub caller: &'a Caller,
     /// The IP in text form.
     pub ip: &'a str,
     /// How long to wait for a pod or namespace that is not known yet.
@@ -48,7 +54,8 @@ impl Issuer {
     /// The role that the pod is annotated with, in the annotation's own words; none if it has none.
     pub async fn role(&self, asked: Asked<'_>) -> Result<Option<Arc<str>>, Error> {
         let pod = self.pod(asked).await.inspect_err(|error| self.refused(asked, None, "", error))?;
-        let annotated = match annotated_role(&pod) {
+        let permitted = self.permit(asked, &pod);
+        let annotated = match permitted.and_then(|()| annotated_role(&pod)) {
             Err(Error::NoRole) => return Ok(None),
             annotated => annotated.inspect_err(|error| self.refused(asked, Some(&pod), "", error))?,
         };
@@ -59,7 +66,7 @@ impl Issuer {
     pub async fn credentials(&self, asked: Asked<'_>, role: &str) -> Result<Arc<Issued>, Error> {
         let deadline = Instant::now() + asked.patience;
         let pod = self.pod(asked).await.inspect_err(|error| self.refused(asked, None, role, error))?;
-        let issued = self.credentials_of(&pod, role, deadline).await;
+        let issued = self.credentials_of(asked, &pod, role, deadline).await;
         issued.inspect_err(|error| self.refused(asked, Some(&pod), role, error))
     }
 
@@ -76,7 +83,19 @@ impl Issuer {
         }
     }
 
-    async fn credentials_of(&self, pod: &Pod, role: &str, deadline: Instant) -> Result<Arc<Issued>, Error> {
+    /// An agent may ask for the pods of its own node.
+    fn permit(&self, asked: Asked<'_>, pod: &Pod) -> Result<(), Error> {
+        Ok(self.binding.permit(asked.caller, pod.node.as_deref())?)
+    }
+
+    async fn credentials_of(
+        &self,
+        asked: Asked<'_>,
+        pod: &Pod,
+        role: &str,
+        deadline: Instant,
+    ) -> Result<Arc<Issued>, Error> {
+        self.permit(asked, pod)?;
         let annotated = annotated_role(pod)?;
         let requested = self.resolver.arn(role).map_err(Error::BadRole)?;
         let patience = deadline.duration_since(Instant::now());
@@ -93,7 +112,9 @@ impl Issuer {
         let reason = error.reason();
         self.metrics.refused(reason);
         let (name, namespace) = pod.map(|pod| (&*pod.name, &*pod.namespace)).unzip();
-        tracing::info!(pod_ip = asked.ip, pod = name, namespace, role, reason = reason.as_str(), "refused: {error}");
+        let (node, agent_of) = (pod.and_then(|pod| pod.node.as_deref()), asked.caller);
+        let reason = reason.as_str();
+        tracing::info!(pod_ip = asked.ip, pod = name, namespace, node, %agent_of, role, reason, "refused: {error}");
         if let Some(pod) = pod {
             self.events.refused(pod, role, error);
         }

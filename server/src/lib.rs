@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod args;
+pub mod binding;
 pub mod config;
 pub mod directory;
 pub mod error;

@@ -28,6 +28,10 @@ pub(crate) struct AgentArgs {
     #[command(flatten)]
     pub(crate) server: ServerAddressArgs,
 
+    /// File with the agent's service account token for servers that bind agents to their nodes; empty sends none
+    #[arg(long, value_name = "FILE", default_value = "")]
+    pub(crate) server_token_file: String,
+
     /// Port that pods' metadata requests are answered on; 0 takes any free one
     #[arg(long, value_name = "PORT", default_value = "3100")]
     pub(crate) port: u16,

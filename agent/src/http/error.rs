@@ -52,10 +52,12 @@ pub(crate) fn status(error: &Error) -> StatusCode {
 fn refused(reason: Reason) -> StatusCode {
     match reason {
         Reason::NoRole | Reason::PodNotFound => StatusCode::NOT_FOUND,
-        Reason::Forbidden | Reason::InvalidAnnotation => StatusCode::FORBIDDEN,
+        Reason::Forbidden | Reason::InvalidAnnotation | Reason::WrongNode => StatusCode::FORBIDDEN,
         Reason::PodAmbiguous => StatusCode::CONFLICT,
         Reason::StsRefused => StatusCode::BAD_GATEWAY,
-        Reason::StsUnavailable | Reason::ServerNotReady | Reason::ServerUnreachable => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::AgentRefused | Reason::StsUnavailable | Reason::ServerNotReady | Reason::ServerUnreachable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Reason::BadRequest => StatusCode::BAD_REQUEST,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -106,6 +108,8 @@ mod tests {
             (Reason::PodNotFound, 404),
             (Reason::Forbidden, 403),
             (Reason::InvalidAnnotation, 403),
+            (Reason::WrongNode, 403),
+            (Reason::AgentRefused, 503),
             (Reason::PodAmbiguous, 409),
             (Reason::StsRefused, 502),
             (Reason::StsUnavailable, 503),

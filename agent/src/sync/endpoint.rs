@@ -14,8 +14,10 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 use tower::Layer;
 
+use super::token::{Bearing, TokenFile};
+
 /// A client of one server, counted in the `grpc_client_*` metrics.
-pub(crate) type Client = KiamServiceClient<<GrpcMetricsLayer as Layer<Channel>>::Service>;
+pub(crate) type Client = KiamServiceClient<<GrpcMetricsLayer as Layer<Bearing<Channel>>>::Service>;
 
 /// How long an address that failed, or kept a caller waiting, is asked after all others.
 const DOUBT_FOR: Duration = Duration::from_secs(3);
@@ -24,6 +26,8 @@ const DOUBT_FOR: Duration = Duration::from_secs(3);
 pub(crate) struct Connector {
     /// Who the agent is, and whom it trusts.
     pub(crate) identity: Arc<Identity>,
+    /// What tells a server which node the agent is of, if anything does.
+    pub(crate) token: Option<Arc<TokenFile>>,
     /// The name in the servers' certificates, and how to behave on a connection.
     pub(crate) server: ServerAddressArgs,
     /// Counts every call.
@@ -36,6 +40,7 @@ impl Connector {
         let ServerAddressArgs { server_address, gateway_timeout_creation, keepalive, .. } = &self.server;
         let channel =
             connect_lazily(address, &server_address.host, &self.identity, keepalive, *gateway_timeout_creation);
+        let channel = Bearing::new(channel, self.token.clone());
         let client = KiamServiceClient::new(self.metrics.layer().layer(channel));
         Arc::new(Endpoint { address, client, made: Instant::now(), doubted_until: AtomicU64::new(0) })
     }

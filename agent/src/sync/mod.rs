@@ -5,3 +5,4 @@ pub(crate) mod endpoints;
 #[cfg(test)]
 pub(crate) mod fake;
 pub(crate) mod resolver;
+pub(crate) mod token;

@@ -164,6 +164,8 @@ fn is_of_this_server(reason: Reason) -> bool {
         | Reason::NoRole
         | Reason::InvalidAnnotation
         | Reason::Forbidden
+        | Reason::AgentRefused
+        | Reason::WrongNode
         | Reason::StsRefused
         | Reason::StsUnavailable
         | Reason::BadRequest

@@ -51,7 +51,7 @@ impl Agent {
             keepalive,
         };
         let metrics = GrpcMetrics::client(&Registry::new(), &[kiam_proto::FILE_DESCRIPTOR_SET]).unwrap();
-        let connector = Connector { identity: identity.clone(), server, metrics };
+        let connector = Connector { identity: identity.clone(), token: None, server, metrics };
         let (resolver, readiness, shutdown) =
             (Arc::new(FakeResolver::default()), Readiness::default(), Shutdown::new());
         let endpoints = Arc::new(Endpoints::new(connector, resolver.clone(), readiness.blocker("server")));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use kiam_common::args::{OpsArgs, TlsArgs};
 use kiam_common::role::SessionName;
 
-use crate::args::{NamespacePolicyArg, ServerArgs};
+use crate::args::{NamespacePolicyArg, NodeBindingArg, ServerArgs};
 use crate::grpc::connection::Limits;
 use crate::role::resolver::BaseArn;
 use crate::vault::{Limits as VaultLimits, Settings};
@@ -37,6 +37,8 @@ pub struct Config {
     pub connections: Limits,
     /// Kubernetes configuration file; none inside a cluster.
     pub kubeconfig: Option<PathBuf>,
+    /// How agents are bound to their nodes.
+    pub node_binding: NodeBinding,
     /// What goes in front of role names.
     pub base_arn: BaseArnSource,
     /// Which annotation of a namespace permits roles, and how.
@@ -58,6 +60,20 @@ pub enum BaseArnSource {
     Given(BaseArn),
     /// `--role-base-arn-autodetect`
     Autodetect,
+}
+
+/// `--node-binding` and `--token-audience`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeBinding {
+    /// By their service account tokens.
+    Token {
+        /// For whom these must be made.
+        audience: String,
+    },
+    /// By the address that they connect from.
+    PeerIp,
+    /// Not at all.
+    Off,
 }
 
 /// `--namespace-policy` and `--disable-strict-namespace-regexp`.
@@ -84,8 +100,10 @@ impl TryFrom<ServerArgs> for Config {
         let base_arn = base_arn(&args)?;
         let session_duration = session_duration(&args)?;
         let session_refresh = session_refresh(&args)?;
+        let node_binding = node_binding(&args)?;
         Ok(Self {
             base_arn,
+            node_binding,
             vault: Settings {
                 session_duration,
                 session_refresh,
@@ -127,6 +145,17 @@ fn base_arn(args: &ServerArgs) -> Result<BaseArnSource, ConfigError> {
         (None, true) => Ok(BaseArnSource::Autodetect),
         (None, false) => Err(ConfigError("one of --role-base-arn and --role-base-arn-autodetect is required".into())),
         (Some(_), true) => Err(ConfigError("--role-base-arn and --role-base-arn-autodetect exclude each other".into())),
+    }
+}
+
+fn node_binding(args: &ServerArgs) -> Result<NodeBinding, ConfigError> {
+    match args.node_binding {
+        NodeBindingArg::Off => Ok(NodeBinding::Off),
+        NodeBindingArg::PeerIp => Ok(NodeBinding::PeerIp),
+        NodeBindingArg::Token if args.token_audience.is_empty() => Err(ConfigError(
+            "--token-audience: \"\" is not valid: expected the audience that agents' tokens are made for".into(),
+        )),
+        NodeBindingArg::Token => Ok(NodeBinding::Token { audience: args.token_audience.clone() }),
     }
 }
 

@@ -8,6 +8,7 @@
 //! or one change, never for a list: a new list is indexed aside and swapped in whole, so that the old one answers
 //! until the new one is complete.
 
+mod hosts;
 mod intern;
 pub mod namespaces;
 pub mod pods;
@@ -132,6 +133,11 @@ impl Directory {
     /// Everything that is asked for.
     pub fn demands(&self) -> Vec<Demand> {
         read(&self.pods).demands(None)
+    }
+
+    /// Whether a node has an address, as far as the pods on it tell.
+    pub fn node_has(&self, node: &str, address: IpAddr) -> bool {
+        read(&self.pods).node_has(node, address)
     }
 
     /// How many pods are known.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use kiam_common::role::RoleIdentity;
 
+use super::hosts::HostIndex;
 use super::intern::Interner;
 use crate::role::resolver::Resolver;
 use crate::role::{AnnotatedRole, PodRole, RoleAnnotations};
@@ -32,6 +33,8 @@ pub struct PodFields {
     pub finished: bool,
     /// `status.podIPs` and `status.podIP`
     pub ips: Vec<IpAddr>,
+    /// `status.hostIPs` and `status.hostIP`: the node's addresses.
+    pub host_ips: Vec<IpAddr>,
     /// The annotations under `iam.amazonaws.com/`.
     pub annotations: RoleAnnotations,
 }
@@ -83,6 +86,7 @@ pub struct PodIndex {
     by_ip: HashMap<IpAddr, Vec<Arc<Pod>>>,
     /// How many pods of each namespace ask for each role identity.
     by_identity: HashMap<Arc<RoleIdentity>, HashMap<Arc<str>, usize>>,
+    hosts: HostIndex,
     texts: Interner,
 }
 
@@ -92,6 +96,7 @@ impl PodIndex {
         // A name belongs to one pod at a time: whatever had it is gone, even if its deletion was never seen.
         let before = self.remove_named(&fields.namespace, &fields.name);
         self.remove_uid(&fields.uid);
+        self.note_host(fields);
         if fields.finished || fields.host_network {
             return None;
         }
@@ -122,6 +127,11 @@ impl PodIndex {
         }
     }
 
+    /// Whether a node has an address, as far as the pods on it tell.
+    pub fn node_has(&self, node: &str, address: IpAddr) -> bool {
+        self.hosts.has(node, address)
+    }
+
     /// The namespaces with a pod that asks for a role identity.
     pub fn namespaces_asking_for(&self, identity: &RoleIdentity) -> impl Iterator<Item = &Arc<str>> {
         self.by_identity.get(identity).into_iter().flat_map(HashMap::keys)
@@ -146,17 +156,22 @@ impl PodIndex {
         self.by_uid.is_empty()
     }
 
+    /// Pods on the host's network tell of their node, too.
+    fn note_host(&mut self, fields: &PodFields) {
+        let Some(node) = fields.node.as_deref().filter(|_| !fields.finished) else { return };
+        let node = self.texts.share(node);
+        // `hosts` and `texts` hold one each.
+        self.hosts.note(&node, &canonical(&fields.host_ips), |node| Arc::strong_count(node) > 2);
+    }
+
     fn pod(&mut self, fields: &PodFields, resolver: &Resolver) -> Pod {
-        let mut ips: Vec<IpAddr> = fields.ips.iter().map(IpAddr::to_canonical).collect();
-        ips.sort_unstable();
-        ips.dedup();
         Pod {
             uid: fields.uid.as_str().into(),
             namespace: self.texts.share(&fields.namespace),
             name: fields.name.as_str().into(),
             node: fields.node.as_deref().map(|node| self.texts.share(node)),
             role: self.shared(resolver.pod_role(&fields.annotations)),
-            ips: ips.into(),
+            ips: canonical(&fields.ips).into(),
         }
     }
 
@@ -217,6 +232,13 @@ impl PodIndex {
             self.by_identity.remove(&demand.identity);
         }
     }
+}
+
+fn canonical(ips: &[IpAddr]) -> Vec<IpAddr> {
+    let mut ips: Vec<IpAddr> = ips.iter().map(IpAddr::to_canonical).collect();
+    ips.sort_unstable();
+    ips.dedup();
+    ips
 }
 
 fn demand(pod: &Pod) -> Option<Demand> {

@@ -42,6 +42,31 @@ fn a_pod_is_found_by_each_of_its_ips() {
 }
 
 #[test]
+fn a_nodes_addresses_are_what_its_pods_say_last() {
+    let on = |name: &str, node: &str, hosts: &[&str]| PodFields {
+        node: Some(node.into()),
+        host_network: true,
+        host_ips: hosts.iter().map(|host| ip(host)).collect(),
+        ..pod(name, "10.0.0.1", None)
+    };
+    let mut index = index(&[on("a", "east", &["10.1.0.1", "10.1.0.1", "fd00::1"]), on("b", "west", &["10.1.0.2"])]);
+    for (node, host, has) in [
+        ("east", "10.1.0.1", true),
+        ("east", "fd00::1", true),
+        ("east", "10.1.0.2", false),
+        ("west", "10.1.0.2", true),
+        ("north", "10.1.0.1", false),
+    ] {
+        assert_eq!(index.node_has(node, ip(host)), has, "{node} {host}");
+    }
+    index.apply(&on("c", "west", &[]), &resolver());
+    index.apply(&on("d", "east", &["10.1.0.3"]), &resolver());
+    index.apply(&PodFields { finished: true, ..on("e", "east", &["10.1.0.1"]) }, &resolver());
+    assert!(index.node_has("west", ip("10.1.0.2")) && index.node_has("east", ip("10.1.0.3")));
+    assert!(!index.node_has("east", ip("10.1.0.1")), "what another pod said before, or one that has finished");
+}
+
+#[test]
 fn an_ipv4_address_in_ipv6_form_is_the_ipv4_address() {
     assert_eq!(owner(&index(&[pod("a", "::ffff:10.0.0.1", None)]), "10.0.0.1").as_deref(), Some("a"));
 }

@@ -127,6 +127,7 @@ impl Recorder {
             | Error::PodNotFound(_)
             | Error::PodAmbiguous { .. }
             | Error::NoRole
+            | Error::Binding(_)
             | Error::NamespaceUnknown(_) => return,
         };
         let message = message.chars().take(LONGEST_MESSAGE).collect();

@@ -9,8 +9,11 @@ use kiam_proto::kiam::{GetHealthRequest, GetPodCredentialsRequest, GetPodRoleReq
 use tonic::{Request, Response, Status};
 
 use super::deadline::patience;
+use super::evidence::evidence;
 use super::status::status;
+use crate::error::Error;
 use crate::issue::{Asked, Issuer};
+use crate::policy::node::Caller;
 
 /// What Kiam's clients take for healthy.
 const OK: &str = "ok";
@@ -24,15 +27,26 @@ impl Kiam {
     pub(super) fn new(issuer: Arc<Issuer>) -> Self {
         Self { issuer }
     }
+
+    /// Which node the agent is of.
+    async fn caller<M: Sync>(&self, request: &Request<M>) -> Result<Caller, Status> {
+        let caller = self.issuer.binding.caller(evidence(request)).await.map_err(Error::from);
+        caller.map_err(|error| {
+            self.issuer.metrics.refused(error.reason());
+            status(&error)
+        })
+    }
 }
 
 #[tonic::async_trait]
 impl KiamService for Kiam {
     async fn get_pod_role(&self, request: Request<GetPodRoleRequest>) -> Result<Response<Role>, Status> {
+        let caller = self.caller(&request).await?;
         let (agent, patience) = (request.remote_addr(), patience(request.metadata()));
         let GetPodRoleRequest { ip } = request.into_inner();
         log("GetPodRole", &ip, "", agent);
-        let role = self.issuer.role(Asked { ip: &ip, patience }).await.map_err(|error| status(&error))?;
+        let asked = Asked { caller: &caller, ip: &ip, patience };
+        let role = self.issuer.role(asked).await.map_err(|error| status(&error))?;
         // Kiam's answer for a pod without a role is an empty name.
         Ok(Response::new(Role { name: role.as_deref().unwrap_or_default().to_owned() }))
     }
@@ -41,10 +55,11 @@ impl KiamService for Kiam {
         &self,
         request: Request<GetPodCredentialsRequest>,
     ) -> Result<Response<EncodedCredentials>, Status> {
+        let caller = self.caller(&request).await?;
         let (agent, patience) = (request.remote_addr(), patience(request.metadata()));
         let GetPodCredentialsRequest { ip, role } = request.into_inner();
         log("GetPodCredentials", &ip, &role, agent);
-        let issued = self.issuer.credentials(Asked { ip: &ip, patience }, &role).await;
+        let issued = self.issuer.credentials(Asked { caller: &caller, ip: &ip, patience }, &role).await;
         Ok(Response::new(issued.map_err(|error| status(&error))?.encoded.clone()))
     }
 

@@ -4,6 +4,7 @@
 mod activity;
 pub mod connection;
 mod deadline;
+mod evidence;
 mod kiam;
 mod status;
 #[cfg(test)]

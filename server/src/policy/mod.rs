@@ -3,6 +3,7 @@
 
 pub mod annotated;
 pub mod namespace;
+pub mod node;
 
 use kiam_common::role::RoleArn;
 

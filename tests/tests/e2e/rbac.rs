@@ -15,6 +15,7 @@ async fn the_server_may_do_what_it_needs_and_nothing_else() {
         }
     }
     assert!(may("create", "events") && may("patch", "events"));
+    assert!(may("create", "tokenreviews.authentication.k8s.io"));
     for resource in ["events", "secrets", "configmaps", "serviceaccounts", "nodes"] {
         assert!(!may("list", resource), "list {resource}");
     }

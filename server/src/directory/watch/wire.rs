@@ -141,12 +141,16 @@ struct PodStatus {
     #[serde(rename = "podIP")]
     pod_ip: Lenient<String>,
     #[serde(rename = "podIPs")]
-    pod_ips: Lenient<Vec<Lenient<PodIp>>>,
+    pod_ips: Lenient<Vec<Lenient<Address>>>,
+    #[serde(rename = "hostIP")]
+    host_ip: Lenient<String>,
+    #[serde(rename = "hostIPs")]
+    host_ips: Lenient<Vec<Lenient<Address>>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct PodIp {
+struct Address {
     ip: Lenient<String>,
 }
 
@@ -193,7 +197,8 @@ fn pod_fields(wire: PodWire) -> Result<PodFields, String> {
         node: optional("spec.nodeName", spec.node_name)?,
         host_network: at("spec.hostNetwork", spec.host_network)?,
         finished: phase == "Succeeded" || phase == "Failed",
-        ips: ips(status.pod_ip, status.pod_ips)?,
+        ips: ips(["status.podIP", "status.podIPs"], status.pod_ip, status.pod_ips)?,
+        host_ips: ips(["status.hostIP", "status.hostIPs"], status.host_ip, status.host_ips)?,
         annotations: RoleAnnotations {
             role: optional(crate::role::ROLE, annotations.role)?,
             session_name: optional(crate::role::SESSION_NAME, annotations.session_name)?,
@@ -214,13 +219,18 @@ fn namespace_fields(wire: NamespaceWire) -> Result<NamespaceFields, String> {
     })
 }
 
-fn ips(pod_ip: Lenient<String>, pod_ips: Lenient<Vec<Lenient<PodIp>>>) -> Result<Vec<IpAddr>, String> {
-    let mut texts = vec![at("status.podIP", pod_ip)?];
-    for pod_ip in at("status.podIPs", pod_ips)? {
-        texts.push(at("status.podIPs", at("status.podIPs", pod_ip)?.ip)?);
+/// The addresses of two fields: the one that has the first of them, and the one that has all.
+fn ips(
+    [one, all]: [&str; 2],
+    first: Lenient<String>,
+    every: Lenient<Vec<Lenient<Address>>>,
+) -> Result<Vec<IpAddr>, String> {
+    let mut texts = vec![at(one, first)?];
+    for address in at(all, every)? {
+        texts.push(at(all, at(all, address)?.ip)?);
     }
     texts.retain(|text| !text.is_empty());
-    texts.iter().map(|text| text.parse().map_err(|_| format!("status.podIPs: {text:?} is not an IP address"))).collect()
+    texts.iter().map(|text| text.parse().map_err(|_| format!("{all}: {text:?} is not an IP address"))).collect()
 }
 
 fn at<T>(field: &str, value: Lenient<T>) -> Result<T, String> {
@@ -247,7 +257,11 @@ mod tests {
                 "iam.amazonaws.com/role": "reader", "iam.amazonaws.com/session-name": "session", "other": "x",
             }},
             "spec": {"nodeName": "node-a", "containers": []},
-            "status": {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]},
+            "status": {
+                "phase": "Running",
+                "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
+                "hostIP": "10.1.0.1", "hostIPs": [{"ip": "10.1.0.1"}],
+            },
         }))
         .unwrap();
         let fields = pod.fields.unwrap();
@@ -256,6 +270,7 @@ mod tests {
         assert_eq!(fields.annotations.session_name.as_deref(), Some("session"));
         assert_eq!(fields.annotations.external_id, None);
         assert_eq!(fields.ips.len(), 3);
+        assert_eq!(fields.host_ips, [[10, 1, 0, 1], [10, 1, 0, 1]].map(std::net::IpAddr::from));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The services over an in-memory connection, with a fake STS and fake events behind them.
 
 mod beside;
+mod binding;
 mod connections;
 mod requests;
 
@@ -27,12 +28,14 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use super::connection::{Limits, serve};
+use crate::binding::unbound::Unbound;
+use crate::binding::{Binding, Mode};
 use crate::directory::Directory;
 use crate::events::Recorder;
 use crate::events::fake::FakeEvents;
 use crate::fixtures::{self, namespace, pod, resolver};
 use crate::issue::Issuer;
-use crate::metrics::{EventMetrics, RequestMetrics};
+use crate::metrics::{BindingMetrics, EventMetrics, RequestMetrics};
 use crate::sts::fake::FakeSts;
 
 const NO_LIMITS: Limits = Limits {
@@ -62,6 +65,10 @@ impl Stand {
     }
 
     async fn with(limits: Limits) -> Self {
+        Self::bound(limits, |metrics| Mode::Off(Unbound::new(metrics.clone()))).await
+    }
+
+    async fn bound(limits: Limits, mode: impl FnOnce(&BindingMetrics) -> Mode) -> Self {
         let (registry, readiness, shutdown) = (Registry::new(), Readiness::default(), Shutdown::new());
         let pods_listed = readiness.blocker("pods");
         let directory = fixtures::directory();
@@ -71,8 +78,11 @@ impl Stand {
         let (recorder, recording) =
             Recorder::new(Arc::clone(&events) as _, Clock::system(), event_metrics, shutdown.clone());
         tokio::spawn(recording);
+        let binding_metrics = BindingMetrics::new(&registry).unwrap();
+        let mode = mode(&binding_metrics);
         let issuer = Issuer {
             readiness: readiness.clone(),
+            binding: Arc::new(Binding::new(mode, Arc::clone(&directory), binding_metrics)),
             directory: Arc::clone(&directory),
             resolver: resolver(),
             vault,
