@@ -1,6 +1,8 @@
 //! Every flag of the contract is taken, from the command line and from its variable; whatever is wrong with one ends
 //! the program at once, with exit code 2 and one line that names the flag, the value and what was expected.
 
+use std::fs;
+
 use kiam_tests::real::program::Invocation;
 
 use crate::emulated::Emulated;
@@ -32,7 +34,8 @@ const TO_SERVERS: [Wrong; 4] = [
     ("--grpc-keepalive-permit-without-stream", "perhaps", SWITCH),
 ];
 
-const AGENT: [Wrong; 8] = [
+const AGENT: [Wrong; 9] = [
+    ("--server-token-file", "/nowhere/token", "expected a service account token"),
     ("--port", "70000", "0..=65535"),
     ("--bind", "nowhere", "expected"),
     ("--allow-ip-query", "perhaps", SWITCH),
@@ -43,8 +46,9 @@ const AGENT: [Wrong; 8] = [
     ("--metadata-endpoint", "ftp://imds", "expected http://host"),
 ];
 
-const SERVER: [Wrong; 19] = [
+const SERVER: [Wrong; 20] = [
     ("--bind", "nowhere", "expected host:port"),
+    ("--node-binding", "certificate", "token, peer-ip, off"),
     ("--kubeconfig", "/nowhere/kubeconfig", "expected"),
     ("--sync", "soon", DURATION),
     ("--role-base-arn", "reader", "expected"),
@@ -115,6 +119,7 @@ async fn flags_that_exclude_or_need_each_other_are_told_together() {
         (around.server().without("--role-base-arn"), "one of --role-base-arn and --role-base-arn-autodetect"),
         (around.server().flag("--role-base-arn-autodetect", true), "exclude each other"),
         (around.server().flag("--assume-role-arn", "first").flag("--session-duration", "2h"), "at most 1h"),
+        (around.server().flag("--node-binding", "token").flag("--token-audience", ""), "--token-audience"),
         (around.server().flag("--nonsense", 1), "--nonsense"),
         (around.server().without("--cert"), "--cert"),
     ] {
@@ -130,6 +135,8 @@ fn every_flag_of_a_server(server: Invocation) -> Invocation {
         .flag("--prometheus-sync-interval", "1s")
         .flag("--pprof-listen-addr", "127.0.0.1:0")
         .flag("--sync", "5m")
+        .flag("--node-binding", "peer-ip")
+        .flag("--token-audience", "kiam-server.cluster-a")
         .flag("--role-base-arn-autodetect", false)
         .flag("--disable-strict-namespace-regexp", true)
         .flag("--namespace-policy", "permitted")
@@ -168,9 +175,11 @@ fn every_flag_of_an_agent(agent: Invocation) -> Invocation {
 async fn every_flag_is_taken_from_the_command_line_and_from_its_variable() {
     let around = Emulated::start().await;
     let server = every_flag_of_a_server(around.server());
+    let token = around.logs.path().join("token").display().to_string();
+    fs::write(&token, "a.b.c").expect("the token can be written");
     for server in [server.clone(), server.by_environment()] {
         let server = around.logs.start("server", &server).await;
-        let agent = every_flag_of_an_agent(around.agent(server.addresses().main));
+        let agent = every_flag_of_an_agent(around.agent(server.addresses().main)).flag("--server-token-file", &token);
         for agent in [agent.clone(), agent.by_environment()] {
             wait_until_ready(&around.logs.start("agent", &agent).await).await;
         }

@@ -36,7 +36,7 @@ const AGENT: [Series; 16] = [
     ("grpc_client_tls_certificate_verify_error", "gauge", &[]),
 ];
 
-const SERVER: [Series; 20] = [
+const SERVER: [Series; 23] = [
     ("kiam_sts_cacheSize", "gauge", &[]),
     ("kiam_sts_cache_hit_total", "counter", &[]),
     ("kiam_sts_cache_miss_total", "counter", &[]),
@@ -50,6 +50,9 @@ const SERVER: [Series; 20] = [
     ("kiam_vault_oldest_waiting_seconds", "gauge", &[]),
     ("kiam_vault_evicted_total", "counter", &[]),
     ("kiam_k8s_dropped_pods_total", "counter", &[]),
+    ("kiam_node_binding_refusals_total", "counter", &["reason"]),
+    ("kiam_node_unbound_calls_total", "counter", &[]),
+    ("kiam_token_reviews_total", "counter", &["outcome"]),
     ("grpc_server_started_total", "counter", GRPC),
     ("grpc_server_msg_received_total", "counter", GRPC),
     ("grpc_server_msg_sent_total", "counter", GRPC),

@@ -70,8 +70,10 @@ async fn an_agent_gets_the_pods_of_its_own_node() {
 async fn another_nodes_pod_is_refused_without_a_word_about_it() {
     let (log, stand) = (CapturedLog::start(), two_nodes().await);
     let token = Some("token-of-east");
-    let refusals =
-        [stand.role_by(token, "10.0.0.2").await.unwrap_err(), stand.credentials_by(token, "10.0.0.2").await.unwrap_err()];
+    let refusals = [
+        stand.role_by(token, "10.0.0.2").await.unwrap_err(),
+        stand.credentials_by(token, "10.0.0.2").await.unwrap_err(),
+    ];
     for status in refusals {
         assert_eq!(status.code(), Code::PermissionDenied);
         let refusal = Refusal::from_status(&status);
@@ -89,10 +91,14 @@ async fn another_nodes_pod_is_refused_without_a_word_about_it() {
 async fn an_agent_without_a_good_token_gets_nothing_but_health() {
     let stand = two_nodes().await;
     for token in [None, Some("forged")] {
-        for status in
-            [stand.role_by(token, "10.0.0.1").await.unwrap_err(), stand.credentials_by(token, "10.0.0.1").await.unwrap_err()]
-        {
-            assert_eq!((status.code(), Refusal::from_status(&status).reason), (Code::Unauthenticated, Reason::AgentRefused));
+        for status in [
+            stand.role_by(token, "10.0.0.1").await.unwrap_err(),
+            stand.credentials_by(token, "10.0.0.1").await.unwrap_err(),
+        ] {
+            assert_eq!(
+                (status.code(), Refusal::from_status(&status).reason),
+                (Code::Unauthenticated, Reason::AgentRefused)
+            );
         }
     }
     assert_eq!(stand.count(r#"kiam_requests_refused_total{reason="AgentRefused"}"#), 4);
