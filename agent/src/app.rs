@@ -13,12 +13,13 @@ use kiam_common::ops::{Ops, Pprof, Readiness};
 use kiam_common::shutdown::Shutdown;
 use kiam_common::tls::{Identity, Side};
 use kiam_common::{health, telemetry, tls};
+use kiam_proto::node::Hello;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::args::{AgentArgs, AgentInvocation, InterceptCommand};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::StartError;
 use crate::http::Front;
 use crate::http::imds::Imds;
@@ -29,10 +30,13 @@ use crate::intercept::command::Action;
 use crate::intercept::keeper::{KeeperThread, Reports};
 use crate::intercept::metrics::RuleMetrics;
 use crate::intercept::{self, Interception, privilege};
+use crate::ledger::{Ledger, Opaque};
 use crate::metadata::MetadataService;
 use crate::metrics::Metrics;
 use crate::sync::endpoint::Connector;
 use crate::sync::endpoints::Endpoints;
+use crate::sync::metrics::StreamMetrics;
+use crate::sync::stream::{Reporter, Supplier};
 use crate::sync::token::TokenFile;
 use crate::unary::Calls;
 
@@ -141,6 +145,10 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     identity.register(&registry, Side::Client, &clock)?;
     let grpc_metrics = GrpcMetrics::client(&registry, &[kiam_proto::FILE_DESCRIPTOR_SET])?;
     let metrics = Arc::new(Metrics::new(&registry)?);
+    let max_stale = config.stream.as_ref().map(|stream| stream.max_stale).unwrap_or_default();
+    let ledger = Arc::new(Ledger::new(Arc::new(Opaque::default()), max_stale));
+    ledger.register(&registry)?;
+    let stream_metrics = StreamMetrics::new(&registry)?;
     let keeping = match config.interception {
         Some(interception) => {
             let (blocker, arrivals) = (readiness.blocker("interception"), metrics.arrivals.clone());
@@ -157,10 +165,22 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let connector =
         Connector { identity: identity.clone(), token: token.clone(), server: config.server, metrics: grpc_metrics };
     let endpoints = Arc::new(Endpoints::new(connector, resolver, readiness.blocker("server")));
+    let supplier = config.stream.map(|stream| Supplier {
+        endpoints: endpoints.clone(),
+        reporter: Arc::new(Reporter {
+            hello: hello(stream),
+            ledger: ledger.clone(),
+            metrics: metrics.clone(),
+            identity: identity.clone(),
+            rules: keeping.as_ref().map(|(_, reports)| reports.metrics.clone()),
+        }),
+        metrics: stream_metrics,
+    });
     let mint = Mint::new(identity.derive_key("session tokens"), clock);
     let metadata = MetadataService::new(config.metadata_endpoint);
     let front = Arc::new(Front {
         imds: Imds {
+            ledger: ledger.clone(),
             server: Arc::new(Calls::new(endpoints.clone())),
             flights: Arc::default(),
             tokens: config.tokens,
@@ -194,6 +214,10 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
         parts.spawn(token.keep_current(shutdown.clone()));
     }
     parts.spawn(identity.keep_current(RELOAD_EVERY, shutdown.clone()));
+    parts.spawn(ledger.keep_pinned(shutdown.clone()));
+    if let Some(supplier) = supplier {
+        parts.spawn(supplier.keep_supplied(shutdown.clone()));
+    }
     for listener in [listener].into_iter().chain(also) {
         parts.spawn(listener::serve(listener, front.clone(), shutdown.clone()));
     }
@@ -201,6 +225,12 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let announced = ops_addr.map(tracing::field::display);
     tracing::info!(%metadata_addr, ops_addr = announced, version = env!("CARGO_PKG_VERSION"), "the agent answers");
     Ok(Running { metadata_addr, ops_addr, parts, ops, shutdown, ops_shutdown })
+}
+
+/// What the agent says of itself. It understands nothing beyond the first version of the stream.
+fn hello(stream: config::Stream) -> Hello {
+    let config::Stream { node, config_hash, .. } = stream;
+    Hello { node, agent_version: env!("CARGO_PKG_VERSION").into(), config_hash, features: Vec::new() }
 }
 
 fn warn_of(config: &Config) {

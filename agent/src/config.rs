@@ -3,10 +3,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kiam_common::args::{OpsArgs, ServerAddressArgs, TlsArgs};
 
-use crate::args::AgentArgs;
+use crate::args::{AgentArgs, SupplyArgs};
 use crate::error::StartError;
 pub use crate::http::allowed::{AllowedRoutes, Preset, RouteExpression};
 pub use crate::http::token::Tokens;
@@ -34,10 +35,23 @@ pub struct Config {
     pub server: ServerAddressArgs,
     /// The service account token that is sent to them, if one is.
     pub server_token_file: Option<PathBuf>,
+    /// The stream that supplies the agent; none asks them for each request.
+    pub stream: Option<Stream>,
     /// The agent's identity and whom it trusts.
     pub tls: TlsArgs,
     /// The metrics listener.
     pub ops: OpsArgs,
+}
+
+/// What there is to know for a stream.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// The node's name in Kubernetes.
+    pub node: String,
+    /// How long what a lost stream has said counts, where nothing else speaks for it.
+    pub max_stale: Duration,
+    /// Tells agents that are set up differently apart.
+    pub config_hash: String,
 }
 
 impl TryFrom<AgentArgs> for Config {
@@ -46,6 +60,8 @@ impl TryFrom<AgentArgs> for Config {
     fn try_from(args: AgentArgs) -> Result<Self, StartError> {
         let interception = args.intercept.interception(args.port).map_err(StartError::Flags)?;
         let (first, second) = bound(args.bind, interception.as_ref()).map_err(StartError::Flags)?;
+        let config_hash = args.digest();
+        let SupplyArgs { push, node_name: node, max_stale } = args.supply;
         let with_port = |address| SocketAddr::new(address, args.port);
         Ok(Self {
             listen: with_port(first),
@@ -61,6 +77,7 @@ impl TryFrom<AgentArgs> for Config {
             metadata_endpoint: args.metadata_endpoint,
             server: args.server,
             server_token_file: (!args.server_token_file.is_empty()).then(|| args.server_token_file.into()),
+            stream: push.then_some(Stream { node, max_stale, config_hash }),
             tls: args.tls,
             ops: args.ops,
         })

@@ -4,6 +4,7 @@
 
 use kiam_common::reason::Refusal;
 
+use crate::document::Incomplete;
 use crate::http::guard::Malformed;
 
 /// Why a request is not answered with what it asked for. Its words go to the pod.
@@ -46,8 +47,8 @@ pub(crate) enum Error {
     #[error("{}", told(.0))]
     Refused(Refusal),
     /// What the server called credentials has no key, secret, token or end.
-    #[error("the server answered incomplete credentials")]
-    IncompleteCredentials,
+    #[error(transparent)]
+    IncompleteCredentials(#[from] Incomplete),
     /// The server is reached but not well.
     #[error("the server says that it is not well: {0}")]
     ServerUnwell(String),

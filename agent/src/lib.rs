@@ -1,12 +1,15 @@
-//! The node agent: answers the AWS credential requests that pods make to the instance metadata address, asking the
-//! servers for each. `app.rs` says what exists here; a request runs `http` → `unary` → `sync` → a server.
+//! The node agent: answers the AWS credential requests that pods make to the instance metadata address, from the ledger
+//! that a server supplies. `app.rs` says what exists here; a request runs `http` → `ledger`, and `http` → `unary` →
+//! `sync` → a server when the ledger does not know.
 
 pub mod app;
 mod args;
 pub mod config;
+mod document;
 mod error;
 mod http;
 mod intercept;
+mod ledger;
 mod metadata;
 mod metrics;
 mod sync;

@@ -49,6 +49,15 @@ impl Handler {
     }
 }
 
+/// Who had the answer to a pod's request for its role or credentials: the `from` label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The agent itself.
+    Ledger,
+    /// A server, by a call.
+    Server,
+}
+
 /// The statuses that the agent gives by itself, present at 0 from the start.
 const STATUSES: [&str; 12] = ["200", "301", "400", "401", "403", "404", "405", "409", "500", "502", "503", "504"];
 
@@ -64,6 +73,8 @@ pub(crate) struct Metrics {
     answers: [Answers; Handler::ALL.len()],
     responses: IntCounterVec,
     refused: IntCounterVec,
+    from_ledger: IntCounter,
+    from_server: IntCounter,
     /// Lookups of a pod's role that failed.
     pub(crate) find_role_errors: IntCounter,
     /// Pods that have no role.
@@ -96,6 +107,8 @@ impl Metrics {
         for reason in Reason::ALL.into_iter().map(Reason::as_str).chain(OWN_CODES) {
             refused.get_metric_with_label_values(&[reason])?;
         }
+        let help = "Requests for roles and credentials, by who had the answer";
+        let sources = counters("kiam_ledger_answers_total", help, &["from"])?;
         let blocked = "Requests that were not passed on to the instance metadata service";
         let proxy_blocked = IntCounter::new("kiam_metadata_proxy_requests_blocked_total", blocked)?;
         registry.register(Box::new(proxy_blocked.clone()))?;
@@ -121,6 +134,8 @@ impl Metrics {
             arrivals: Arc::new(Arrivals::new(registry)?),
             responses,
             refused,
+            from_ledger: sources.with_label_values(&["ledger"]),
+            from_server: sources.with_label_values(&["server"]),
         })
     }
 
@@ -138,6 +153,19 @@ impl Metrics {
         if !status.is_client_error() && !status.is_server_error() {
             answers.success.inc();
         }
+    }
+
+    /// Counts where an answer, refusals included, came from.
+    pub(crate) fn answered_from(&self, source: Source) {
+        match source {
+            Source::Ledger => self.from_ledger.inc(),
+            Source::Server => self.from_server.inc(),
+        }
+    }
+
+    /// How many requests were answered.
+    pub(crate) fn requests(&self) -> u64 {
+        self.answers.iter().map(|answers| answers.latency.get_sample_count()).sum()
     }
 
     /// Counts a refusal by its code.

@@ -34,6 +34,10 @@ pub enum Reason {
     ServerNotReady,
     /// No server could be reached in time.
     ServerUnreachable,
+    /// The agent has been without a server for too long to know that the address is still the same pod's.
+    Stale,
+    /// The network says that another pod may have the address now, and no server has said which.
+    Unconfirmed,
     /// The request itself cannot be understood.
     BadRequest,
     /// A defect of the answering program.
@@ -42,7 +46,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that show each from the start.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::PodNotFound,
         Self::PodAmbiguous,
         Self::NoRole,
@@ -54,6 +58,8 @@ impl Reason {
         Self::StsUnavailable,
         Self::ServerNotReady,
         Self::ServerUnreachable,
+        Self::Stale,
+        Self::Unconfirmed,
         Self::BadRequest,
         Self::Internal,
     ];
@@ -72,6 +78,8 @@ impl Reason {
             Self::StsUnavailable => "StsUnavailable",
             Self::ServerNotReady => "ServerNotReady",
             Self::ServerUnreachable => "ServerUnreachable",
+            Self::Stale => "Stale",
+            Self::Unconfirmed => "Unconfirmed",
             Self::BadRequest => "BadRequest",
             Self::Internal => "Internal",
         }
@@ -84,13 +92,16 @@ impl Reason {
             Self::PodAmbiguous | Self::NoRole | Self::InvalidAnnotation | Self::StsRefused => Code::FailedPrecondition,
             Self::Forbidden | Self::WrongNode => Code::PermissionDenied,
             Self::AgentRefused => Code::Unauthenticated,
-            Self::StsUnavailable | Self::ServerNotReady | Self::ServerUnreachable => Code::Unavailable,
+            Self::StsUnavailable | Self::ServerNotReady | Self::ServerUnreachable | Self::Stale | Self::Unconfirmed => {
+                Code::Unavailable
+            }
             Self::BadRequest => Code::InvalidArgument,
             Self::Internal => Code::Internal,
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    /// The reason of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == name)
     }
 }

@@ -79,6 +79,11 @@ impl InterceptArgs {
         Ok(Some(Interception { method, plan, remove_at_exit: self.iptables_remove }))
     }
 
+    /// The same for every node.
+    pub(super) fn without_hosts(self) -> Self {
+        Self { host: Hosts::default(), ..self }
+    }
+
     #[cfg(test)]
     pub(crate) fn nftables(hosts: &str) -> Self {
         Self {

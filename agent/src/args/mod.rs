@@ -1,12 +1,15 @@
 //! The agent's flags, with Kiam's names and defaults; `config.rs` makes values of them.
 
+mod digest;
 mod intercept;
+mod supply;
 
 use std::net::IpAddr;
 
 use clap::{ArgAction, Parser};
 pub(crate) use intercept::{AgentInvocation, InterceptArgs, InterceptCommand};
 use kiam_common::args::{LogArgs, OpsArgs, ServerAddressArgs, TlsArgs};
+pub(crate) use supply::SupplyArgs;
 
 use crate::http::allowed::{Preset, RouteExpression};
 use crate::http::token::Tokens;
@@ -31,6 +34,9 @@ pub(crate) struct AgentArgs {
     /// File with the agent's service account token for servers that bind agents to their nodes; empty sends none
     #[arg(long, value_name = "FILE", default_value = "")]
     pub(crate) server_token_file: String,
+
+    #[command(flatten)]
+    pub(crate) supply: SupplyArgs,
 
     /// Port that pods' metadata requests are answered on; 0 takes any free one
     #[arg(long, value_name = "PORT", default_value = "3100")]

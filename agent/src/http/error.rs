@@ -42,7 +42,7 @@ pub(crate) fn status(error: &Error) -> StatusCode {
         Error::TokenMissing | Error::Token => StatusCode::UNAUTHORIZED,
         Error::NodeIdentity | Error::NotAllowed => StatusCode::NOT_FOUND,
         Error::Refused(refusal) => refused(refusal.reason),
-        Error::IncompleteCredentials => StatusCode::INTERNAL_SERVER_ERROR,
+        Error::IncompleteCredentials(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Error::ServerUnwell(_) => StatusCode::SERVICE_UNAVAILABLE,
         Error::MetadataUnreachable | Error::MetadataStatus(_) => StatusCode::BAD_GATEWAY,
         Error::MetadataTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -55,9 +55,12 @@ fn refused(reason: Reason) -> StatusCode {
         Reason::Forbidden | Reason::InvalidAnnotation | Reason::WrongNode => StatusCode::FORBIDDEN,
         Reason::PodAmbiguous => StatusCode::CONFLICT,
         Reason::StsRefused => StatusCode::BAD_GATEWAY,
-        Reason::AgentRefused | Reason::StsUnavailable | Reason::ServerNotReady | Reason::ServerUnreachable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Reason::AgentRefused
+        | Reason::StsUnavailable
+        | Reason::ServerNotReady
+        | Reason::ServerUnreachable
+        | Reason::Stale
+        | Reason::Unconfirmed => StatusCode::SERVICE_UNAVAILABLE,
         Reason::BadRequest => StatusCode::BAD_REQUEST,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -72,7 +75,7 @@ pub(crate) fn code(error: &Error) -> &'static str {
         Error::TokenMissing | Error::Token => "Unauthorized",
         Error::NodeIdentity | Error::NotAllowed => "NotFound",
         Error::Refused(refusal) => refusal.reason.as_str(),
-        Error::IncompleteCredentials => "Internal",
+        Error::IncompleteCredentials(_) => "Internal",
         Error::ServerUnwell(_) => "ServerUnwell",
         Error::MetadataUnreachable | Error::MetadataStatus(_) => "MetadataUnavailable",
         Error::MetadataTimeout => "MetadataTimeout",
@@ -115,6 +118,8 @@ mod tests {
             (Reason::StsUnavailable, 503),
             (Reason::ServerNotReady, 503),
             (Reason::ServerUnreachable, 503),
+            (Reason::Stale, 503),
+            (Reason::Unconfirmed, 503),
             (Reason::BadRequest, 400),
             (Reason::Internal, 500),
         ] {

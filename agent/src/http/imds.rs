@@ -1,24 +1,27 @@
 //! What the instance metadata service would answer, answered for the pod: the name of its role, the role's
 //! credentials, session tokens. Called by `http/mod.rs` with requests that `guard.rs` let through.
 //!
-//! What must always hold: the server decides what a pod may have; nothing here grants anything by itself.
+//! What must always hold: the server decides what a pod may have, by the ledger that it supplies or by the answer to a
+//! call; nothing here grants anything by itself.
 
+use std::future::Future;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use kiam_common::reason::{Reason, Refusal};
-use kiam_proto::kiam;
-use serde::Serialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::body::{self, Body};
 use super::flights::{Flights, Wanted};
 use super::token::{Mint, TOKEN_HEADER, TTL_HEADER, Tokens, Ttl};
+use crate::document;
 use crate::error::Error;
-use crate::metrics::Metrics;
+use crate::ledger::{Found, Ledger};
+use crate::metrics::{Metrics, Source};
 use crate::unary::Server;
 
 /// How long a pod's request may take, waiting for a pod that the server has yet to hear of included.
@@ -28,7 +31,9 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Answers in the instance metadata service's place.
 pub(crate) struct Imds {
-    /// Who decides.
+    /// What pods may have, as far as the server has said.
+    pub(crate) ledger: Arc<Ledger>,
+    /// Who decides what the ledger does not say.
     pub(crate) server: Arc<dyn Server>,
     /// The documents that are being fetched.
     pub(crate) flights: Arc<Flights>,
@@ -68,32 +73,77 @@ impl Imds {
 
     /// The list of credentials: the name of the one role that the pod has.
     pub(crate) async fn role_name(&self, pod: IpAddr) -> Result<Response<Body>, Error> {
-        let name = self.server.role(pod, deadline()).await.inspect_err(|_| self.metrics.find_role_errors.inc())?;
-        if name.is_empty() {
-            self.metrics.empty_role.inc();
-            let message = "the pod has no role annotation".to_owned();
-            return Err(Refusal { reason: Reason::NoRole, message, aws_code: None }.into());
-        }
+        let look = || self.ledger.role_name(pod);
+        let ask = |deadline| async move {
+            let name = self.server.role(pod, deadline).await?;
+            if name.is_empty() { Err(no_role().into()) } else { Ok(Bytes::from(name)) }
+        };
+        let name = self.answer(look, ask).await.inspect_err(|error| self.count_missing_role(error))?;
         Ok(body::response(StatusCode::OK, body::TEXT, name))
+    }
+
+    fn count_missing_role(&self, error: &Error) {
+        match error {
+            Error::Refused(Refusal { reason: Reason::NoRole, .. }) => self.metrics.empty_role.inc(),
+            _ => self.metrics.find_role_errors.inc(),
+        }
     }
 
     /// A role's credentials. The extended document names the account too.
     pub(crate) async fn credentials(&self, pod: IpAddr, role: &str, extended: bool) -> Result<Response<Body>, Error> {
-        let server = self.server.clone();
-        let fetch = |wanted: Wanted| async move {
-            let credentials = server.credentials(pod, &wanted.role, deadline()).await?;
-            document(&credentials, &wanted)
+        let look = || self.ledger.credentials(pod, role, extended);
+        let ask = |deadline| {
+            let server = self.server.clone();
+            let fetch = move |wanted: Wanted| async move {
+                let credentials = server.credentials(pod, &wanted.role, deadline).await?;
+                Ok(document::render(credentials, wanted.extended)?)
+            };
+            self.flights.join(pod, Wanted { role: role.to_owned(), extended }, fetch)
         };
-        let document = self.flights.join(pod, Wanted { role: role.to_owned(), extended }, fetch);
-        match document.await {
-            Ok(document) => Ok(body::response(StatusCode::OK, body::JSON, document)),
-            Err(Error::IncompleteCredentials) => {
-                self.metrics.credential_encode_errors.inc();
-                Err(Error::IncompleteCredentials)
-            }
-            Err(error) => {
-                self.metrics.credential_fetch_errors.inc();
-                Err(error)
+        let document = self.answer(look, ask).await.inspect_err(|error| match error {
+            Error::IncompleteCredentials(_) => self.metrics.credential_encode_errors.inc(),
+            _ => self.metrics.credential_fetch_errors.inc(),
+        })?;
+        Ok(body::response(StatusCode::OK, body::JSON, document))
+    }
+
+    /// What the ledger finds, or else what the server says, whichever is first.
+    async fn answer<F>(&self, look: impl Fn() -> Found, ask: impl FnOnce(Instant) -> F) -> Result<Bytes, Error>
+    where
+        F: Future<Output = Result<Bytes, Error>>,
+    {
+        // Nearly every request ends here.
+        if let Found::Held(answer) = look() {
+            self.metrics.answered_from(Source::Ledger);
+            return Ok(answer);
+        }
+        let deadline = deadline();
+        let mut changes = self.ledger.changes();
+        let mut asking = pin!(async { ask(deadline).await });
+        loop {
+            changes.borrow_and_update();
+            let found = look();
+            match found {
+                Found::Held(answer) => {
+                    self.metrics.answered_from(Source::Ledger);
+                    return Ok(answer);
+                }
+                Found::Refused(refusal) => {
+                    self.metrics.answered_from(Source::Ledger);
+                    return Err(refusal.into());
+                }
+                Found::Unconfirmed => {
+                    timeout_at(deadline, changes.changed()).await.map_err(|_| unconfirmed())?.ok();
+                }
+                Found::AskServer | Found::Stale => {
+                    tokio::select! {
+                        answer = &mut asking => {
+                            self.metrics.answered_from(Source::Server);
+                            return answer.map_err(|error| if found == Found::Stale { stale(error) } else { error });
+                        }
+                        _ = changes.changed() => {}
+                    }
+                }
             }
         }
     }
@@ -107,104 +157,27 @@ impl Imds {
     }
 }
 
+fn no_role() -> Refusal {
+    let message = "the pod has no role annotation".to_owned();
+    Refusal { reason: Reason::NoRole, message, aws_code: None }
+}
+
+fn unconfirmed() -> Refusal {
+    let message = "another pod may have this address now; no server has said which".to_owned();
+    Refusal { reason: Reason::Unconfirmed, message, aws_code: None }
+}
+
+/// Where no server could be asked, that is why what was known does not count.
+fn stale(error: Error) -> Error {
+    match error {
+        Error::Refused(Refusal { reason: Reason::ServerUnreachable | Reason::ServerNotReady, message, .. }) => {
+            let message = format!("what was known of this address is too old: {message}");
+            Refusal { reason: Reason::Stale, message, aws_code: None }.into()
+        }
+        error => error,
+    }
+}
+
 fn deadline() -> Instant {
     Instant::now() + ANSWER_WITHIN
-}
-
-/// The credential document of the instance metadata service.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Document<'c> {
-    code: &'c str,
-    last_updated: &'c str,
-    r#type: &'c str,
-    access_key_id: &'c str,
-    secret_access_key: &'c str,
-    token: &'c str,
-    expiration: &'c str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    account_id: Option<&'c str>,
-}
-
-/// Renders what the server gave; the one place that writes secrets out.
-fn document(credentials: &kiam::Credentials, wanted: &Wanted) -> Result<Bytes, Error> {
-    let kiam::Credentials {
-        code,
-        r#type,
-        access_key_id,
-        secret_access_key,
-        token,
-        expiration,
-        last_updated,
-        account_id,
-    } = credentials;
-    if [access_key_id, secret_access_key, token, expiration].into_iter().any(String::is_empty) {
-        return Err(Error::IncompleteCredentials);
-    }
-    // A Kiam v4 server does not say which account it is; SDKs can do without.
-    let account_id = Some(account_id.as_str()).filter(|account_id| wanted.extended && !account_id.is_empty());
-    let document =
-        Document { code, last_updated, r#type, access_key_id, secret_access_key, token, expiration, account_id };
-    serde_json::to_vec(&document).map(Bytes::from).map_err(|_| Error::IncompleteCredentials)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn credentials() -> kiam::Credentials {
-        kiam::Credentials {
-            code: "Success".into(),
-            r#type: "AWS-HMAC".into(),
-            access_key_id: "ASIAEXAMPLE".into(),
-            secret_access_key: "wJalr\"XUtnFEMI".into(),
-            token: "FQoGZXIvYXdzE".into(),
-            expiration: "2026-11-21T10:00:00Z".into(),
-            last_updated: "2026-11-21T09:00:00Z".into(),
-            account_id: "123456789012".into(),
-        }
-    }
-
-    fn wanted(role: &str, extended: bool) -> Wanted {
-        Wanted { role: role.into(), extended }
-    }
-
-    fn text(role: &str, extended: bool) -> String {
-        String::from_utf8(document(&credentials(), &wanted(role, extended)).unwrap().to_vec()).unwrap()
-    }
-
-    #[test]
-    fn a_document_has_exactly_the_services_fields() {
-        let wanted = concat!(
-            r#"{"Code":"Success","LastUpdated":"2026-11-21T09:00:00Z","Type":"AWS-HMAC","AccessKeyId":"ASIAEXAMPLE","#,
-            r#""SecretAccessKey":"wJalr\"XUtnFEMI","Token":"FQoGZXIvYXdzE","Expiration":"2026-11-21T10:00:00Z"}"#,
-        );
-        assert_eq!(text("reader", false), wanted);
-    }
-
-    #[test]
-    fn the_extended_document_names_the_account_too() {
-        assert!(!text("reader", false).contains("AccountId"));
-        let extended = text("reader", true);
-        assert!(extended.ends_with(r#","AccountId":"123456789012"}"#), "{extended}");
-    }
-
-    #[test]
-    fn an_account_that_the_server_does_not_name_is_left_out() {
-        let unnamed = kiam::Credentials { account_id: String::new(), ..credentials() };
-        let document = document(&unnamed, &wanted("reader", true)).unwrap();
-        assert!(!String::from_utf8_lossy(&document).contains("AccountId"));
-    }
-
-    #[test]
-    fn incomplete_credentials_are_never_handed_out() {
-        for incomplete in [
-            kiam::Credentials { access_key_id: String::new(), ..credentials() },
-            kiam::Credentials { secret_access_key: String::new(), ..credentials() },
-            kiam::Credentials { token: String::new(), ..credentials() },
-            kiam::Credentials { expiration: String::new(), ..credentials() },
-        ] {
-            assert_eq!(document(&incomplete, &wanted("reader", false)), Err(Error::IncompleteCredentials));
-        }
-    }
 }

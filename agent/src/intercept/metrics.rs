@@ -61,6 +61,11 @@ impl RuleMetrics {
         })
     }
 
+    /// Whether the rules are whole and what they catch arrives.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.healthy.get() == 1
+    }
+
     pub(super) fn repaired(&self, noticed: Noticed) {
         let [change, schedule] = &self.repairs;
         match noticed {

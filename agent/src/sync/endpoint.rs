@@ -10,14 +10,18 @@ use kiam_common::channel::connect_lazily;
 use kiam_common::grpc_metrics::{GrpcMetrics, GrpcMetricsLayer};
 use kiam_common::tls::Identity;
 use kiam_proto::kiam::kiam_service_client::KiamServiceClient;
+use kiam_proto::node::node_sync_client::NodeSyncClient;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tower::Layer;
 
 use super::token::{Bearing, TokenFile};
 
-/// A client of one server, counted in the `grpc_client_*` metrics.
-pub(crate) type Client = KiamServiceClient<<GrpcMetricsLayer as Layer<Bearing<Channel>>>::Service>;
+/// The connection to one server, counted in the `grpc_client_*` metrics.
+type Connection = <GrpcMetricsLayer as Layer<Bearing<Channel>>>::Service;
+
+/// A client for one server's unary calls.
+pub(crate) type Client = KiamServiceClient<Connection>;
 
 /// How long an address that failed, or kept a caller waiting, is asked after all others.
 const DOUBT_FOR: Duration = Duration::from_secs(3);
@@ -40,16 +44,15 @@ impl Connector {
         let ServerAddressArgs { server_address, gateway_timeout_creation, keepalive, .. } = &self.server;
         let channel =
             connect_lazily(address, &server_address.host, &self.identity, keepalive, *gateway_timeout_creation);
-        let channel = Bearing::new(channel, self.token.clone());
-        let client = KiamServiceClient::new(self.metrics.layer().layer(channel));
-        Arc::new(Endpoint { address, client, made: Instant::now(), doubted_until: AtomicU64::new(0) })
+        let connection = self.metrics.layer().layer(Bearing::new(channel, self.token.clone()));
+        Arc::new(Endpoint { address, connection, made: Instant::now(), doubted_until: AtomicU64::new(0) })
     }
 }
 
 /// One server, as far as an address tells servers apart.
 pub(crate) struct Endpoint {
     address: SocketAddr,
-    client: Client,
+    connection: Connection,
     made: Instant,
     /// Milliseconds since `made`.
     doubted_until: AtomicU64,
@@ -63,7 +66,12 @@ impl Endpoint {
 
     /// A client that shares the connection.
     pub(crate) fn client(&self) -> Client {
-        self.client.clone()
+        KiamServiceClient::new(self.connection.clone())
+    }
+
+    /// A client for streams that shares the connection.
+    pub(crate) fn stream_client(&self) -> NodeSyncClient<Connection> {
+        NodeSyncClient::new(self.connection.clone())
     }
 
     /// It answered.

@@ -1,6 +1,6 @@
 //! All addresses of `--server-address`, each with a connection, kept current: looked up again every few seconds and
-//! when calls fail, connected anew when the TLS identity changes. `unary/calls.rs` takes them in turn; `app.rs` runs
-//! [`Endpoints::keep_current`].
+//! when calls fail, connected anew when the TLS identity changes. `unary/calls.rs` and `stream` take them in turn; `app.rs`
+//! runs [`Endpoints::keep_current`].
 //!
 //! What must always hold: what is known stays in use until something better is. A name that does not resolve takes
 //! no address away, a new connection is tried before it takes an old one's place, and calls in flight on an old one
@@ -35,6 +35,7 @@ const TRY_WITHIN: Duration = Duration::from_secs(2);
 /// The servers.
 pub(crate) struct Endpoints {
     pool: ArcSwap<Pool>,
+    changed: watch::Sender<()>,
     turn: AtomicUsize,
     connector: Connector,
     resolver: Arc<dyn Resolver>,
@@ -57,7 +58,9 @@ impl Endpoints {
     pub(crate) fn new(connector: Connector, resolver: Arc<dyn Resolver>, blocker: Blocker) -> Self {
         Self {
             pool: ArcSwap::default(),
-            turn: AtomicUsize::new(0),
+            changed: watch::Sender::new(()),
+            // Anywhere, so that not all agents begin with the same server.
+            turn: AtomicUsize::new(fastrand::u16(..).into()),
             connector,
             resolver,
             doubt: Notify::new(),
@@ -77,6 +80,20 @@ impl Endpoints {
             endpoints.sort_by_key(|endpoint| endpoint.is_doubted());
         }
         endpoints
+    }
+
+    /// Tells of every change of the endpoints.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Waits until this endpoint is no longer one of those in use.
+    pub(crate) async fn retired(&self, endpoint: &Arc<Endpoint>) {
+        let mut changes = self.changes();
+        while self.pool.load().endpoints.iter().any(|other| Arc::ptr_eq(other, endpoint)) {
+            // The sender lives in `self`, so this cannot end early.
+            let _changed = changes.changed().await;
+        }
     }
 
     /// A server answered, whatever it said.
@@ -179,10 +196,15 @@ impl Endpoints {
         tracing::info!(?addresses, generation, "servers");
         let pool = Arc::new(Pool { generation, endpoints });
         if old.endpoints.is_empty() {
-            self.pool.store(pool.clone());
+            self.put(pool.clone());
         }
         join_all(new.iter().map(|endpoint| self.try_out(endpoint))).await;
+        self.put(pool);
+    }
+
+    fn put(&self, pool: Arc<Pool>) {
         self.pool.store(pool);
+        self.changed.send_replace(());
     }
 
     /// Connects to a server and sees whether it answers.

@@ -1,8 +1,12 @@
-//! The agent's connections to the servers. `unary` asks through them.
+//! The agent's connections to the servers: `stream` supplies the ledger through them, `unary` asks through them.
 
+mod decode;
 pub(crate) mod endpoint;
 pub(crate) mod endpoints;
 #[cfg(test)]
 pub(crate) mod fake;
+pub(crate) mod metrics;
 pub(crate) mod resolver;
+pub(crate) mod status;
+pub(crate) mod stream;
 pub(crate) mod token;

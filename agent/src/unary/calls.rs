@@ -13,9 +13,10 @@ use kiam_proto::kiam;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::{Request, Response, Status};
 
-use super::{Server, unreachable};
+use super::Server;
 use crate::sync::endpoint::{Client, Endpoint};
 use crate::sync::endpoints::Endpoints;
+use crate::sync::status::{refusal, unreachable};
 
 /// A server that is silent this long is not waited for alone: the next is asked as well. SDKs give up after a
 /// second, but our own servers are silent while they wait for a pod that they have yet to hear of.
@@ -144,17 +145,6 @@ fn request<M>(message: M, deadline: Instant) -> Request<M> {
     request
 }
 
-/// Reads a status: one of the transport has a source, one that a server sent has none.
-fn refusal(status: &Status) -> Refusal {
-    let Some(mut cause) = std::error::Error::source(status) else {
-        return Refusal::from_status(status);
-    };
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    unreachable(&cause.to_string())
-}
-
 /// Whether asking another server at once may help.
 fn is_of_this_server(reason: Reason) -> bool {
     match reason {
@@ -168,6 +158,8 @@ fn is_of_this_server(reason: Reason) -> bool {
         | Reason::WrongNode
         | Reason::StsRefused
         | Reason::StsUnavailable
+        | Reason::Stale
+        | Reason::Unconfirmed
         | Reason::BadRequest
         | Reason::Internal => false,
     }

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use kiam_common::reason::Reason;
 use tokio::sync::{Notify, watch};
 
 use super::*;
+use crate::sync::status::unreachable;
 
 /// What a fake server holds for one pod.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! The server as the agent sees it: one call for each request of a pod. `http/imds.rs` calls it.
 //!
 //! What must always hold: a call ends by its deadline with an answer, a refusal of the server's, or
-//! [`Reason::ServerUnreachable`]; it never gives one pod's answer to another.
+//! [`Reason::ServerUnreachable`](kiam_common::reason::Reason::ServerUnreachable); it never gives one pod's answer to another.
 
 mod calls;
 #[cfg(test)]
@@ -10,7 +10,7 @@ pub(crate) mod fake;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
-use kiam_common::reason::{Reason, Refusal};
+use kiam_common::reason::Refusal;
 use kiam_proto::kiam;
 use tokio::time::Instant;
 
@@ -27,12 +27,6 @@ pub(crate) trait Server: Send + Sync {
 
     /// What the server says of its own health: `ok`, or what is wrong.
     async fn health(&self, deadline: Instant) -> Result<String, Refusal>;
-}
-
-/// No server could be asked in time.
-fn unreachable(why: &str) -> Refusal {
-    let message = format!("no server could be reached in time: {why}");
-    Refusal { reason: Reason::ServerUnreachable, message, aws_code: None }
 }
 
 #[cfg(test)]

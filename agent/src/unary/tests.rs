@@ -7,6 +7,7 @@ use std::time::Duration;
 use kiam_common::args::{KeepaliveArgs, ServerAddressArgs};
 use kiam_common::grpc_metrics::GrpcMetrics;
 use kiam_common::ops::Readiness;
+use kiam_common::reason::Reason;
 use kiam_common::shutdown::Shutdown;
 use kiam_common::testing::Pki;
 use kiam_common::tls::{self, Identity};

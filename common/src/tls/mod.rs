@@ -66,6 +66,11 @@ impl Identity {
         self.current.load().contents.derive_key(purpose)
     }
 
+    /// When the certificate ends, or one that it chains to: seconds since 1970, UTC.
+    pub fn not_after(&self) -> i64 {
+        self.current.load().expires.as_second()
+    }
+
     /// Counts the reloads. Connections that were made before a change go on with what they have; who holds some for
     /// long watches this to replace them.
     pub fn generation(&self) -> watch::Receiver<u64> {

@@ -44,6 +44,9 @@ const AGENT: [Wrong; 9] = [
     ("--allow-user-data", "perhaps", SWITCH),
     ("--imds-tokens", "v2", "optional, required"),
     ("--metadata-endpoint", "ftp://imds", "expected http://host"),
+    ("--push", "perhaps", SWITCH),
+    ("--node-name", "Node_1", "expected the name of a Kubernetes node"),
+    ("--max-stale", "soon", DURATION),
 ];
 
 const SERVER: [Wrong; 20] = [

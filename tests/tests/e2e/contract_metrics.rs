@@ -17,7 +17,7 @@ type Series = (&'static str, &'static str, &'static [&'static str]);
 const GRPC: &[&str] = &["grpc_method", "grpc_service", "grpc_type"];
 const GRPC_HANDLED: &[&str] = &["grpc_code", "grpc_method", "grpc_service", "grpc_type"];
 
-const AGENT: [Series; 16] = [
+const AGENT: [Series; 22] = [
     ("kiam_metadata_handler_latency_seconds", "histogram", &["handler"]),
     ("kiam_metadata_credential_fetch_errors_total", "counter", &["handler"]),
     ("kiam_metadata_credential_encode_errors_total", "counter", &["handler"]),
@@ -27,6 +27,12 @@ const AGENT: [Series; 16] = [
     ("kiam_metadata_responses_total", "counter", &["code", "handler"]),
     ("kiam_metadata_proxy_requests_blocked_total", "counter", &[]),
     ("kiam_interception_connections_total", "counter", &["via"]),
+    ("kiam_ledger_answers_total", "counter", &["from"]),
+    ("kiam_ledger_bindings", "gauge", &["standing"]),
+    ("kiam_ledger_sessions", "gauge", &[]),
+    ("kiam_ledger_skipped_total", "counter", &[]),
+    ("kiam_stream_connected", "gauge", &[]),
+    ("kiam_stream_moves_total", "counter", &["why"]),
     ("grpc_client_started_total", "counter", GRPC),
     ("grpc_client_msg_received_total", "counter", GRPC),
     ("grpc_client_msg_sent_total", "counter", GRPC),

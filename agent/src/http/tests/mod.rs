@@ -1,5 +1,6 @@
 //! The metadata port as pods see it: `routes` asks the front directly, `wire` over loopback connections.
 
+mod ledger;
 mod routes;
 mod secrets;
 mod wire;
@@ -16,18 +17,21 @@ use prometheus::Registry;
 use super::allowed::{AllowedRoutes, RouteExpression};
 use super::token::{Mint, Tokens};
 use super::*;
+use crate::ledger::{Ledger, Opaque};
 use crate::metadata::fake::{FakeMetadata, Mode};
 use crate::unary::fake::{FakeServer, Pod};
 
 const POD: &str = "10.0.0.1";
 const OTHER: &str = "10.0.0.2";
 const LIST: &str = "/latest/meta-data/iam/security-credentials/";
+const MAX_STALE: std::time::Duration = std::time::Duration::from_secs(10);
 const SECRET: &str = "wJalrXUtnFEMI";
 const SESSION_TOKEN: &str = "FQoGZXIvYXdzE";
 
 /// A front, and all that is behind it.
 struct Stand {
     front: Arc<Front>,
+    ledger: Arc<Ledger>,
     server: Arc<FakeServer>,
     metadata: FakeMetadata,
     registry: Registry,
@@ -56,8 +60,10 @@ impl Stand {
             (Arc::new(FakeServer::default()), FakeMetadata::start(Mode::V2).await, Registry::new());
         server.set(POD, Pod::Role("reader", credentials()));
         let metrics = Arc::new(Metrics::new(&registry).unwrap());
+        let ledger = Arc::new(Ledger::new(Arc::new(Opaque::default()), MAX_STALE));
         let front = Front {
             imds: Imds {
+                ledger: ledger.clone(),
                 server: server.clone(),
                 flights: Arc::default(),
                 tokens,
@@ -68,7 +74,7 @@ impl Stand {
             allow_ip_query: false,
             metrics,
         };
-        Self { front: Arc::new(front), server, metadata, registry }
+        Self { front: Arc::new(front), ledger, server, metadata, registry }
     }
 
     async fn get(&self, target: &str) -> Answer {

@@ -94,7 +94,8 @@ async fn each_refusal_has_its_status_and_code() {
         let series = format!(r#"kiam_metadata_refused_total{{reason="{}"}}"#, reason.as_str());
         assert_eq!(stand.metric(&series), Some(2.0));
     }
-    assert_eq!(stand.metric(r#"kiam_metadata_find_role_errors_total{handler="roleName"}"#), Some(7.0));
+    assert_eq!(stand.metric(r#"kiam_metadata_find_role_errors_total{handler="roleName"}"#), Some(6.0));
+    assert_eq!(stand.metric(r#"kiam_metadata_empty_role_total{handler="roleName"}"#), Some(1.0));
     assert_eq!(stand.metric(r#"kiam_metadata_credential_fetch_errors_total{handler="credentials"}"#), Some(7.0));
 }
 

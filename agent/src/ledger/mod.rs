@@ -1,0 +1,173 @@
+//! The ledger: what the pods of this node may have, as a server keeps supplying it, and the answers, rendered once.
+//! `sync/stream` writes it, `http/imds.rs` reads it. It knows no wire and no HTTP.
+//!
+//! ```text
+//! stream ──snapshot, changes──► told ──┐
+//! stream ──up, down───────────► supply ┼──► table ◄── requests
+//! network ──address leads to──► tenants┘
+//! ```
+//!
+//! What must always hold: a request reads one table, swapped in one step, and takes no lock; a snapshot replaces all
+//! that another stream said; an address is answered for only while nothing speaks against its pod still having it.
+
+mod binding;
+pub(crate) mod metrics;
+mod pin;
+mod sequence;
+mod table;
+mod told;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use kiam_common::reason::Reason;
+use kiam_common::shutdown::Shutdown;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub(crate) use binding::{Binding, BoundRole, Change, Credentials, Decision};
+pub(crate) use pin::{Network, Opaque, Standing};
+pub(crate) use sequence::{Gap, Sequence};
+pub(crate) use table::Found;
+pub(crate) use told::{Full, Told};
+
+use pin::Tenants;
+use table::{Supply, Table};
+
+/// The node's answers.
+pub(crate) struct Ledger {
+    table: ArcSwap<Table>,
+    books: Mutex<Books>,
+    changed: watch::Sender<()>,
+    network: Arc<dyn Network>,
+    max_stale: Duration,
+}
+
+/// What the table is made of.
+#[derive(Default)]
+struct Books {
+    told: Told,
+    tenants: Tenants,
+    supply: Supply,
+}
+
+impl Ledger {
+    /// An empty one. Bindings that are not pinned to the network count for `max_stale` after the stream is lost.
+    pub(crate) fn new(network: Arc<dyn Network>, max_stale: Duration) -> Self {
+        Self { table: ArcSwap::default(), books: Mutex::default(), changed: watch::Sender::new(()), network, max_stale }
+    }
+
+    /// The name of the role of the pod at `ip`.
+    pub(crate) fn role_name(&self, ip: IpAddr) -> Found {
+        self.table.load().role_name(ip, Instant::now())
+    }
+
+    /// The document with the credentials of `role` for the pod at `ip`; the `extended` one names the account, too.
+    pub(crate) fn credentials(&self, ip: IpAddr, role: &str, extended: bool) -> Found {
+        self.table.load().credentials(ip, role, extended, Instant::now())
+    }
+
+    /// Tells of every change, for requests that wait for one.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Whether a stream supplies it.
+    pub(crate) fn is_supplied(&self) -> bool {
+        self.table.load().supply == Supply::Connected
+    }
+
+    /// How many sessions there are credentials of.
+    pub(crate) fn sessions(&self) -> usize {
+        self.table.load().sessions
+    }
+
+    /// How many bindings have this standing.
+    pub(crate) fn bindings(&self, standing: Standing) -> usize {
+        self.table.load().count(standing)
+    }
+
+    /// A stream's snapshot is complete: it takes the place of all that was known.
+    pub(crate) fn replace(&self, snapshot: Told) {
+        self.write(|books, network| {
+            for (ip, binding) in &snapshot.bindings {
+                books.settle(*ip, binding, network);
+            }
+            books.told = snapshot;
+            books.supply = Supply::Connected;
+            true
+        });
+    }
+
+    /// Takes changes of the stream, in order and in one step. Says of each that there is no room for.
+    pub(crate) fn apply(&self, changes: impl IntoIterator<Item = Change>) -> Result<(), Full> {
+        let mut outcome = Ok(());
+        self.write(|books, network| {
+            for change in changes {
+                if let Change::Bind(ip, binding) = &change {
+                    books.settle(*ip, binding, network);
+                }
+                outcome = books.told.apply(change).and(outcome);
+            }
+            true
+        });
+        outcome
+    }
+
+    /// The stream is gone.
+    pub(crate) fn lost(&self) {
+        self.write(|books, _| {
+            let was_connected = books.supply == Supply::Connected;
+            if was_connected {
+                books.supply = Supply::LostAt(Instant::now());
+            }
+            was_connected
+        });
+    }
+
+    /// Examines the pins whenever the network changes, until shutdown.
+    pub(crate) async fn keep_pinned(self: Arc<Self>, shutdown: Shutdown) {
+        let mut changes = self.network.changes();
+        let examining = async {
+            // The sender lives in the network, so this cannot end early.
+            while changes.changed().await.is_ok() {
+                self.write(|books, network| books.tenants.examine(|ip| network.endpoint_of(ip)));
+            }
+        };
+        tokio::select! {
+            () = examining => {}
+            () = shutdown.begun() => {}
+        }
+    }
+
+    /// Changes the books, and makes the table anew if that changed anything.
+    fn write(&self, change: impl FnOnce(&mut Books, &dyn Network) -> bool) {
+        let mut books = self.books();
+        if !change(&mut books, &*self.network) {
+            return;
+        }
+        let Books { told, tenants, supply } = &mut *books;
+        tenants.retain(Instant::now(), |ip| told.bindings.get(ip).map(|binding| &*binding.uid));
+        self.table.store(Arc::new(Table::new(told, tenants, *supply, self.max_stale)));
+        self.changed.send_replace(());
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    /// Notes whose an address is. Where it is two pods' at once, nobody has moved in yet.
+    fn settle(&mut self, ip: IpAddr, binding: &Binding, network: &dyn Network) {
+        let is_shared = matches!(&binding.decision, Decision::Refused(why) if why.reason == Reason::PodAmbiguous);
+        if !is_shared {
+            self.tenants.bound(ip, &binding.uid, network.endpoint_of(ip));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,22 @@
+//! What a gRPC status says: a refusal of the server's own, or that it could not be reached. Read by `unary` and by
+//! `stream`.
+
+use kiam_common::reason::{Reason, Refusal};
+use tonic::Status;
+
+/// Reads a status: one of the transport has a source, one that a server sent has none.
+pub(crate) fn refusal(status: &Status) -> Refusal {
+    let Some(mut cause) = std::error::Error::source(status) else {
+        return Refusal::from_status(status);
+    };
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    unreachable(&cause.to_string())
+}
+
+/// No server could be asked in time.
+pub(crate) fn unreachable(why: &str) -> Refusal {
+    let message = format!("no server could be reached in time: {why}");
+    Refusal { reason: Reason::ServerUnreachable, message, aws_code: None }
+}
