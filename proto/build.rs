@@ -19,14 +19,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .skip_debug([".kiam.Credentials"])
         .compile_fds(descriptors)?;
 
-    // The service once more, for a server whose credentials are encoded already.
-    let encoding = out.join("encoding");
-    std::fs::create_dir_all(&encoding)?;
-    tonic_prost_build::configure()
-        .build_client(false)
-        .extern_path(".kiam", "crate::kiam")
-        .extern_path(".kiam.Credentials", "crate::EncodedCredentials")
-        .out_dir(encoding)
-        .compile_fds(protox::compile(["kiam.proto"], ["."])?)?;
+    // The services once more, for a server whose credentials are encoded already.
+    let unary = tonic_prost_build::configure().extern_path(".kiam", "crate::kiam");
+    let stream = tonic_prost_build::configure();
+    for (file, directory, builder) in [("kiam.proto", "unary", unary), ("node/v1/node.proto", "stream", stream)] {
+        let directory = out.join("encoding").join(directory);
+        std::fs::create_dir_all(&directory)?;
+        builder
+            .build_client(false)
+            .extern_path(".kiam.Credentials", "crate::EncodedCredentials")
+            .out_dir(directory)
+            .compile_fds(protox::compile([file], ["."])?)?;
+    }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Credentials as bytes. A server encodes them once, when AWS gives them; each answer is a copy of the bytes.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use prost::bytes::{Buf, BufMut};
@@ -17,6 +18,12 @@ pub struct EncodedCredentials(Arc<Zeroizing<Vec<u8>>>);
 impl From<&Credentials> for EncodedCredentials {
     fn from(credentials: &Credentials) -> Self {
         Self(Arc::new(Zeroizing::new(credentials.encode_to_vec())))
+    }
+}
+
+impl Hash for EncodedCredentials {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_slice().hash(state);
     }
 }
 

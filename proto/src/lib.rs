@@ -20,10 +20,15 @@ pub mod kiam {
     }
 }
 
-/// `kiam.KiamService` for servers that answer [`EncodedCredentials`].
+/// The services for servers that answer [`EncodedCredentials`].
 pub mod encoding {
-    #![expect(clippy::pedantic, reason = "generated; kiam.proto carries the documentation")]
-    include!(concat!(env!("OUT_DIR"), "/encoding/kiam.rs"));
+    #![expect(missing_docs, clippy::pedantic, reason = "generated; the .proto files carry the documentation")]
+    include!(concat!(env!("OUT_DIR"), "/encoding/unary/kiam.rs"));
+
+    /// Package `kiam.node.v1`.
+    pub mod node {
+        include!(concat!(env!("OUT_DIR"), "/encoding/stream/kiam.node.v1.rs"));
+    }
 }
 
 /// Package `kiam.node.v1`: how servers supply nodes.

@@ -29,13 +29,16 @@ use crate::binding::tokens::Tokens;
 use crate::binding::unbound::Unbound;
 use crate::binding::{Binding, Mode};
 use crate::config::{BaseArnSource, Config, NamespacePolicySetting, NodeBinding};
+use crate::desk::{self, Desk};
 use crate::directory::Directory;
 use crate::directory::watch::{self, Feed};
 use crate::events::Recorder;
 use crate::events::kubernetes::KubernetesEvents;
+use crate::grpc::fleet::Fleet;
+use crate::grpc::node::Supplier;
 use crate::grpc::{self, connection};
 use crate::issue::Issuer;
-use crate::metrics::{self, BindingMetrics, EventMetrics, RequestMetrics, VaultMetrics, WatchMetrics};
+use crate::metrics::{self, BindingMetrics, EventMetrics, RequestMetrics, StreamMetrics, VaultMetrics, WatchMetrics};
 use crate::policy::namespace::NamespacePolicy;
 use crate::role::autodetect::{self, AutodetectError};
 use crate::role::resolver::{BaseArn, Resolver};
@@ -164,12 +167,21 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let vault = Arc::new(vault);
     metrics::sizes(&registry, &directory)?;
     metrics::census(&registry, &vault)?;
+    let desk = Arc::new(Desk::new(Arc::clone(&directory), Arc::clone(&vault)));
+    let fleet = Arc::<Fleet>::default();
+    metrics::fleet(&registry, &fleet)?;
 
     let background = Shutdown::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(upkeep::keep(Arc::clone(&vault), background.clone()));
+    tasks.spawn(desk::keep(Arc::clone(&desk), background.clone()));
     let watch_metrics = WatchMetrics::new(&registry, &watch::RESOURCES)?;
-    let feed = Feed { directory: Arc::clone(&directory), vault: Arc::clone(&vault), metrics: watch_metrics };
+    let feed = Feed {
+        directory: Arc::clone(&directory),
+        vault: Arc::clone(&vault),
+        desk: Arc::clone(&desk),
+        metrics: watch_metrics,
+    };
     let (pods_listed, namespaces_listed) = (readiness.blocker("pods"), readiness.blocker("namespaces"));
     tasks.spawn(watch::pods(kubernetes.clone(), feed.clone(), pods_listed, background.clone()));
     tasks.spawn(watch::namespaces(kubernetes.clone(), feed, namespaces_listed, background.clone()));
@@ -177,15 +189,25 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let binding_metrics = BindingMetrics::new(&registry)?;
     let mode = binding_mode(config.node_binding, kubernetes, &clock, &binding_metrics);
     let binding = Arc::new(Binding::new(mode, Arc::clone(&directory), binding_metrics));
-    let (events, recording) = Recorder::new(sink, clock, EventMetrics::new(&registry)?, background.clone());
+    let (events, recording) = Recorder::new(sink, clock.clone(), EventMetrics::new(&registry)?, background.clone());
     tasks.spawn(recording);
     tasks.spawn(Arc::clone(&identity).keep_current(CERTIFICATES_EVERY, background.clone()));
 
     let metrics = RequestMetrics::new(&registry)?;
+    let streams = StreamMetrics::new(&registry)?;
+    let supplier = Supplier {
+        readiness: readiness.clone(),
+        binding: Arc::clone(&binding),
+        desk,
+        clock,
+        fleet,
+        metrics: streams,
+        shutdown: shutdown.clone(),
+    };
     let issuer = Issuer { readiness: readiness.clone(), binding, directory, resolver, vault, events, metrics };
     let health = grpc::unhealthy().await;
     let counted = GrpcMetrics::server(&registry, &grpc::descriptors())?;
-    let service = grpc::service(Arc::new(issuer), &health, &counted)?;
+    let service = grpc::service(Arc::new(issuer), Arc::new(supplier), &health, &counted)?;
     tasks.spawn(grpc::keep_health(health, readiness, shutdown.clone()));
     let (grpc_addr, ops_addr) = (listener.local_addr().map_err(StartError::Listen)?, ops.as_ref().map(Ops::local_addr));
     let incoming = accept(listener, identity, shutdown.clone());

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use kiam_common::ops::Readiness;
 use kiam_common::reason::Reason;
 use kiam_common::role::ArnError;
 
@@ -13,7 +14,7 @@ use crate::role::AnnotationError;
 use crate::sts::{StsError, StsErrorKind};
 
 /// A request that got no answer.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Pods and namespaces have not been listed yet.
     #[error("the server has not read {} from the Kubernetes API yet", waiting_for.join(" and "))]
@@ -21,6 +22,12 @@ pub enum Error {
         /// The readiness blockers that are still set.
         waiting_for: Vec<&'static str>,
     },
+    /// The server takes nothing new.
+    #[error("the server is stopping")]
+    Stopping,
+    /// An agent did not begin its stream as it should.
+    #[error("{0}")]
+    BadHello(&'static str),
     /// The request's IP cannot be parsed.
     #[error("{0:?} is not an IP address")]
     BadIp(String),
@@ -59,11 +66,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// An error if pods and namespaces have not been listed yet.
+    pub fn unless_ready(readiness: &Readiness) -> Result<(), Self> {
+        let waiting_for = readiness.waiting_for();
+        if waiting_for.is_empty() { Ok(()) } else { Err(Self::NotReady { waiting_for }) }
+    }
+
     /// The reason that agents, pods and metrics see.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::NotReady { .. } | Self::NamespaceUnknown(_) => Reason::ServerNotReady,
-            Self::BadIp(_) | Self::BadRole(_) => Reason::BadRequest,
+            Self::NotReady { .. } | Self::Stopping | Self::NamespaceUnknown(_) => Reason::ServerNotReady,
+            Self::BadHello(_) | Self::BadIp(_) | Self::BadRole(_) => Reason::BadRequest,
             Self::PodNotFound(_) => Reason::PodNotFound,
             Self::PodAmbiguous { .. } => Reason::PodAmbiguous,
             Self::NoRole => Reason::NoRole,

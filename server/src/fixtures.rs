@@ -69,6 +69,11 @@ pub(crate) const VAULT: Settings = Settings {
     attempt_timeout: Duration::from_secs(4),
 };
 
+/// A clock that shows ten o'clock now.
+pub(crate) fn clock() -> Clock {
+    Clock::starting_at("2026-11-21T10:00:00Z".parse().unwrap())
+}
+
 /// A vault over a fake STS, for the pods in a directory.
 pub(crate) fn vault(registry: &Registry, directory: &Arc<Directory>) -> (Arc<Vault>, Arc<FakeSts>) {
     vault_with(&VAULT, registry, directory)
@@ -80,7 +85,7 @@ pub(crate) fn vault_with(
     registry: &Registry,
     directory: &Arc<Directory>,
 ) -> (Arc<Vault>, Arc<FakeSts>) {
-    let clock = Clock::starting_at("2026-11-21T10:00:00Z".parse().unwrap());
+    let clock = clock();
     let sts = Arc::new(FakeSts::new(clock.clone()));
     let metrics = VaultMetrics::new(registry).unwrap();
     let vault = Arc::new(Vault::new(Arc::clone(&sts) as _, clock, Arc::clone(directory), settings, metrics));

@@ -18,7 +18,6 @@ use crate::metrics::RequestMetrics;
 use crate::policy::node::Caller;
 use crate::policy::{self, Decision};
 use crate::role::resolver::Resolver;
-use crate::role::{AnnotatedRole, PodRole};
 use crate::vault::Vault;
 
 /// Issues roles and credentials to pods.
@@ -55,7 +54,7 @@ impl Issuer {
     pub async fn role(&self, asked: Asked<'_>) -> Result<Option<Arc<str>>, Error> {
         let pod = self.pod(asked).await.inspect_err(|error| self.refused(asked, None, "", error))?;
         let permitted = self.permit(asked, &pod);
-        let annotated = match permitted.and_then(|()| annotated_role(&pod)) {
+        let annotated = match permitted.and_then(|()| pod.role.annotated()) {
             Err(Error::NoRole) => return Ok(None),
             annotated => annotated.inspect_err(|error| self.refused(asked, Some(&pod), "", error))?,
         };
@@ -71,10 +70,7 @@ impl Issuer {
     }
 
     async fn pod(&self, asked: Asked<'_>) -> Result<Arc<Pod>, Error> {
-        let waiting_for = self.readiness.waiting_for();
-        if !waiting_for.is_empty() {
-            return Err(Error::NotReady { waiting_for });
-        }
+        Error::unless_ready(&self.readiness)?;
         let ip: IpAddr = asked.ip.parse().map_err(|_| Error::BadIp(asked.ip.chars().take(64).collect()))?;
         match self.directory.wait_for_pod(ip, asked.patience).await {
             Owner::Pod(pod) => Ok(pod),
@@ -96,7 +92,7 @@ impl Issuer {
         deadline: Instant,
     ) -> Result<Arc<Issued>, Error> {
         self.permit(asked, pod)?;
-        let annotated = annotated_role(pod)?;
+        let annotated = pod.role.annotated()?;
         let requested = self.resolver.arn(role).map_err(Error::BadRole)?;
         let patience = deadline.duration_since(Instant::now());
         let permitted = self.directory.wait_for_rule(&pod.namespace, patience).await;
@@ -118,13 +114,5 @@ impl Issuer {
         if let Some(pod) = pod {
             self.events.refused(pod, role, error);
         }
-    }
-}
-
-fn annotated_role(pod: &Pod) -> Result<&AnnotatedRole, Error> {
-    match &pod.role {
-        PodRole::Annotated(role) => Ok(role),
-        PodRole::Absent => Err(Error::NoRole),
-        PodRole::Invalid(error) => Err(Error::InvalidAnnotation(Arc::clone(error))),
     }
 }

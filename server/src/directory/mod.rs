@@ -1,13 +1,16 @@
 //! What the server knows of the cluster: pods by IP, and what their namespaces permit.
 //!
 //! ```text
-//! Kubernetes API ──► watch ──► apply / delete / reset ──► PodIndex, NamespaceIndex ──► look-ups by `issue`, `vault`
+//! Kubernetes API ──► watch ──► apply / delete / reset ──► PodIndex, NamespaceIndex ──► look-ups by `issue`, `vault`, `desk`
+//!                                                   └─► Change ──► vault, desk
 //! ```
 //!
 //! Everything here but [`watch`] is plain and synchronous. A lock is held for one look-up
 //! or one change, never for a list: a new list is indexed aside and swapped in whole, so that the old one answers
 //! until the new one is complete.
 
+pub mod change;
+pub mod entitlement;
 mod hosts;
 mod intern;
 pub mod namespaces;
@@ -25,8 +28,9 @@ use tokio::sync::watch::Sender;
 
 use crate::policy::namespace::{NamespacePolicy, NamespaceRule};
 use crate::role::resolver::Resolver;
+use change::{Change, Demand, Touched};
 use namespaces::{NamespaceFields, NamespaceIndex};
-use pods::{Demand, Owner, PodFields, PodIndex};
+use pods::{Owner, PodFields, PodIndex};
 
 /// The server's index of pods and namespaces.
 #[derive(Debug)]
@@ -45,21 +49,21 @@ impl Directory {
         Self { resolver, policy, pods: RwLock::default(), namespaces: RwLock::default(), changes: Sender::default() }
     }
 
-    /// Takes in what the API says of a pod now. Returns what it asks for, if that is new.
-    pub fn apply_pod(&self, fields: &PodFields) -> Option<Demand> {
-        let demand = write(&self.pods).apply(fields, &self.resolver);
+    /// Takes in what the API says of a pod now.
+    pub fn apply_pod(&self, fields: &PodFields) -> Change {
+        let change = write(&self.pods).apply(fields, &self.resolver);
         self.changes.send_replace(());
-        demand
+        change
     }
 
     /// Forgets a pod.
-    pub fn delete_pod(&self, uid: &str) {
-        write(&self.pods).delete(uid);
+    pub fn delete_pod(&self, uid: &str) -> Change {
+        write(&self.pods).delete(uid).into()
     }
 
     /// Forgets whichever pod has a name.
-    pub fn delete_pod_named(&self, namespace: &str, name: &str) {
-        write(&self.pods).delete_named(namespace, name);
+    pub fn delete_pod_named(&self, namespace: &str, name: &str) -> Change {
+        write(&self.pods).delete_named(namespace, name).into()
     }
 
     /// Adds a pod to a list that will replace the index.
@@ -67,29 +71,34 @@ impl Directory {
         draft.apply(fields, &self.resolver);
     }
 
-    /// Replaces every pod by a complete list. Returns everything that is asked for.
-    pub fn reset_pods(&self, pods: PodIndex) -> Vec<Demand> {
+    /// Replaces every pod by a complete list.
+    pub fn reset_pods(&self, pods: PodIndex) -> Change {
         let demands = pods.demands(None);
         let old = std::mem::replace(&mut *write(&self.pods), pods);
         drop(old); // after the lock, as it takes a while
         self.changes.send_replace(());
-        demands
+        Change { demands, touched: Touched::Everything }
     }
 
-    /// Takes in what the API says of a namespace now. Returns what its pods ask for, if its rule is new.
-    pub fn apply_namespace(&self, fields: &NamespaceFields) -> Vec<Demand> {
+    /// Takes in what the API says of a namespace now. Its pods ask anew if its rule is another.
+    pub fn apply_namespace(&self, fields: &NamespaceFields) -> Change {
         let rule = self.policy.compile(&fields.annotations);
         if !write(&self.namespaces).apply(&fields.name, rule) {
-            return Vec::new();
+            return Change::default();
         }
         self.changes.send_replace(());
-        let demands = read(&self.pods).demands(Some(&fields.name));
-        demands.into_iter().map(|demand| Demand { changed: true, ..demand }).collect()
+        let pods = read(&self.pods);
+        let demands = pods.demands(Some(&fields.name)).into_iter();
+        Change {
+            demands: demands.map(|demand| Demand { changed: true, ..demand }).collect(),
+            touched: Touched::Addresses(pods.addresses_of_namespace(&fields.name)),
+        }
     }
 
     /// Forgets a namespace; its pods get nothing from now on.
-    pub fn delete_namespace(&self, name: &str) {
+    pub fn delete_namespace(&self, name: &str) -> Change {
         write(&self.namespaces).delete(name);
+        read(&self.pods).addresses_of_namespace(name).into()
     }
 
     /// Adds a namespace to a list that will replace the index.
@@ -97,11 +106,16 @@ impl Directory {
         draft.apply(&fields.name, self.policy.compile(&fields.annotations));
     }
 
-    /// Replaces every namespace by a complete list. Returns everything that is asked for.
-    pub fn reset_namespaces(&self, namespaces: NamespaceIndex) -> Vec<Demand> {
+    /// Replaces every namespace by a complete list.
+    pub fn reset_namespaces(&self, namespaces: NamespaceIndex) -> Change {
         *write(&self.namespaces) = namespaces;
         self.changes.send_replace(());
-        read(&self.pods).demands(None)
+        Change { demands: read(&self.pods).demands(None), touched: Touched::Everything }
+    }
+
+    /// The IPs of the pods of a node; one that several of them have is named several times.
+    pub fn ips_of_node(&self, node: &str) -> Vec<IpAddr> {
+        read(&self.pods).ips_of_node(node).collect()
     }
 
     /// Which pod has an IP. If none is known, waits for one to appear.

@@ -1,4 +1,4 @@
-//! The index of pods: by uid, by name, by IP and by role identity. Plain and synchronous; the watch feeds it through
+//! The index of pods: by uid, name, IP, node and role identity. Plain and synchronous; the watch feeds it through
 //! [`super::Directory`].
 //!
 //! Only pods that can have an identity of their own are in it. A finished pod (Succeeded or Failed) keeps its IP in
@@ -6,11 +6,13 @@
 //! nothing about which of the node's processes is asking: neither is indexed.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use kiam_common::role::RoleIdentity;
 
+use super::change::{Address, Change, Demand, Touched};
 use super::hosts::HostIndex;
 use super::intern::Interner;
 use crate::role::resolver::Resolver;
@@ -55,18 +57,6 @@ pub struct Pod {
     ips: Box<[IpAddr]>,
 }
 
-/// A role identity that a pod of a namespace asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Demand {
-    /// What to get credentials of.
-    pub identity: Arc<RoleIdentity>,
-    /// Whose rule decides.
-    pub namespace: Arc<str>,
-    /// It is asked for because the pod's annotation or the namespace has changed: what AWS said before is worth asking
-    /// again.
-    pub changed: bool,
-}
-
 /// The pods that have an IP.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -84,6 +74,7 @@ pub struct PodIndex {
     by_uid: HashMap<Arc<str>, Arc<Pod>>,
     by_name: HashMap<Arc<str>, HashMap<Arc<str>, Arc<Pod>>>,
     by_ip: HashMap<IpAddr, Vec<Arc<Pod>>>,
+    by_node: HashMap<Arc<str>, Vec<Arc<Pod>>>,
     /// How many pods of each namespace ask for each role identity.
     by_identity: HashMap<Arc<RoleIdentity>, HashMap<Arc<str>, usize>>,
     hosts: HostIndex,
@@ -91,45 +82,68 @@ pub struct PodIndex {
 }
 
 impl PodIndex {
-    /// Takes in what the API says of a pod now. Returns what the pod asks for if it did not ask for it before.
-    pub fn apply(&mut self, fields: &PodFields, resolver: &Resolver) -> Option<Demand> {
-        // A name belongs to one pod at a time: whatever had it is gone, even if its deletion was never seen.
-        let before = self.remove_named(&fields.namespace, &fields.name);
-        self.remove_uid(&fields.uid);
+    /// Takes in what the API says of a pod now. What the pod asks for counts if it did not ask for it
+    /// before.
+    pub fn apply(&mut self, fields: &PodFields, resolver: &Resolver) -> Change {
         self.note_host(fields);
-        if fields.finished || fields.host_network {
-            return None;
+        let pod = (!fields.finished && !fields.host_network).then(|| Arc::new(self.pod(fields, resolver)));
+        if pod.is_some() && pod.as_ref() == self.by_uid.get(&*fields.uid) {
+            return Change::default();
         }
-        let pod = Arc::new(self.pod(fields, resolver));
+        // A name belongs to one pod at a time: whatever had it is gone, even if its deletion was never seen.
+        let (before, mut touched) = self.remove_named(&fields.namespace, &fields.name);
+        touched.extend(self.delete(&fields.uid));
+        let Some(pod) = pod else { return touched.into() };
         self.insert(&pod);
+        touched.extend(self.addresses_beside(&pod));
         let before = before.filter(|before| before.uid == pod.uid);
         let asked_before = before.as_ref().and_then(|before| demand(before));
-        let asks = demand(&pod).filter(|demand| Some(demand) != asked_before.as_ref())?;
-        Some(Demand { changed: before.is_some(), ..asks })
+        let asks = demand(&pod).filter(|demand| Some(demand) != asked_before.as_ref());
+        let demands = asks.map(|demand| Demand { changed: before.is_some(), ..demand }).into_iter().collect();
+        Change { demands, touched: Touched::Addresses(touched) }
     }
 
-    /// Forgets a pod. A deletion that arrives after the name was taken over by another pod changes nothing.
-    pub fn delete(&mut self, uid: &str) {
-        self.remove_uid(uid);
+    /// Forgets a pod. A deletion that arrives after the name was taken over by another pod changes nothing. Returns
+    /// the addresses whose pods are others than before.
+    pub fn delete(&mut self, uid: &str) -> Vec<Address> {
+        let Some(pod) = self.by_uid.get(uid).map(Arc::clone) else { return Vec::new() };
+        let touched = self.addresses_beside(&pod);
+        self.remove(&pod);
+        touched
     }
 
-    /// Forgets whichever pod has a name.
-    pub fn delete_named(&mut self, namespace: &str, name: &str) {
-        self.remove_named(namespace, name);
+    /// Forgets whichever pod has a name. Returns the addresses whose pods are others than before.
+    pub fn delete_named(&mut self, namespace: &str, name: &str) -> Vec<Address> {
+        self.remove_named(namespace, name).1
     }
 
     /// Which pod has an IP.
     pub fn owner_of(&self, ip: IpAddr) -> Owner {
-        match self.by_ip.get(&ip.to_canonical()).map(Vec::as_slice) {
-            None | Some([]) => Owner::Unknown,
-            Some([pod]) => Owner::Pod(Arc::clone(pod)),
-            Some(pods) => Owner::Ambiguous(pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect()),
+        match self.at(ip.to_canonical()) {
+            [] => Owner::Unknown,
+            [pod] => Owner::Pod(Arc::clone(pod)),
+            pods => Owner::Ambiguous(pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect()),
         }
     }
 
     /// Whether a node has an address, as far as the pods on it tell.
     pub fn node_has(&self, node: &str, address: IpAddr) -> bool {
         self.hosts.has(node, address)
+    }
+
+    /// The pod of a node that has an IP; the first of them if it has several.
+    pub fn on_node(&self, node: &str, ip: IpAddr) -> Option<&Arc<Pod>> {
+        self.at(ip).iter().find(|pod| pod.node.as_deref() == Some(node))
+    }
+
+    /// The IPs of the pods of a node; one that several of them have is named several times.
+    pub fn ips_of_node(&self, node: &str) -> impl Iterator<Item = IpAddr> {
+        self.by_node.get(node).into_iter().flatten().flat_map(|pod| pod.ips.iter().copied())
+    }
+
+    /// The addresses of a namespace's pods.
+    pub fn addresses_of_namespace(&self, namespace: &str) -> Vec<Address> {
+        self.by_name.get(namespace).into_iter().flat_map(HashMap::values).flat_map(|pod| addresses(pod)).collect()
     }
 
     /// The namespaces with a pod that asks for a role identity.
@@ -188,19 +202,32 @@ impl PodIndex {
         for ip in &pod.ips {
             self.by_ip.entry(*ip).or_insert_with(|| Vec::with_capacity(1)).push(Arc::clone(pod));
         }
+        if let Some(node) = &pod.node {
+            self.by_node.entry(Arc::clone(node)).or_default().push(Arc::clone(pod));
+        }
         if let Some(Demand { identity, namespace, .. }) = demand(pod) {
             *self.by_identity.entry(identity).or_default().entry(namespace).or_default() += 1;
         }
     }
 
-    fn remove_named(&mut self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
-        let pod = Arc::clone(self.by_name.get(namespace)?.get(name)?);
-        self.remove_uid(&pod.uid);
-        Some(pod)
+    fn at(&self, ip: IpAddr) -> &[Arc<Pod>] {
+        self.by_ip.get(&ip).map(Vec::as_slice).unwrap_or_default()
     }
 
-    fn remove_uid(&mut self, uid: &str) {
-        let Some(pod) = self.by_uid.remove(uid) else { return };
+    /// Where the pod's IPs are: its own node, and those of other pods with the same IPs.
+    fn addresses_beside(&self, pod: &Pod) -> Vec<Address> {
+        let at = |ip: &IpAddr| self.at(*ip).iter().filter_map(|other| address(other, *ip)).collect::<Vec<_>>();
+        pod.ips.iter().flat_map(at).collect()
+    }
+
+    fn remove_named(&mut self, namespace: &str, name: &str) -> (Option<Arc<Pod>>, Vec<Address>) {
+        let pod = self.by_name.get(namespace).and_then(|names| names.get(name)).map(Arc::clone);
+        let touched = pod.as_ref().map(|pod| self.delete(&pod.uid)).unwrap_or_default();
+        (pod, touched)
+    }
+
+    fn remove(&mut self, pod: &Pod) {
+        self.by_uid.remove(&pod.uid);
         if let Some(names) = self.by_name.get_mut(&pod.namespace) {
             names.remove(&pod.name);
             if names.is_empty() {
@@ -208,14 +235,12 @@ impl PodIndex {
             }
         }
         for ip in &pod.ips {
-            if let Some(owners) = self.by_ip.get_mut(ip) {
-                owners.retain(|owner| owner.uid != pod.uid);
-                if owners.is_empty() {
-                    self.by_ip.remove(ip);
-                }
-            }
+            take_out(&mut self.by_ip, ip, pod);
         }
-        if let Some(demand) = demand(&pod) {
+        if let Some(node) = &pod.node {
+            take_out(&mut self.by_node, node, pod);
+        }
+        if let Some(demand) = demand(pod) {
             self.withdraw(&demand);
         }
     }
@@ -239,6 +264,23 @@ fn canonical(ips: &[IpAddr]) -> Vec<IpAddr> {
     ips.sort_unstable();
     ips.dedup();
     ips
+}
+
+/// Takes a pod out of those that are listed together.
+fn take_out<K: Eq + Hash>(listed: &mut HashMap<K, Vec<Arc<Pod>>>, key: &K, pod: &Pod) {
+    let Some(pods) = listed.get_mut(key) else { return };
+    pods.retain(|other| other.uid != pod.uid);
+    if pods.is_empty() {
+        listed.remove(key);
+    }
+}
+
+fn addresses(pod: &Pod) -> impl Iterator<Item = Address> {
+    pod.ips.iter().filter_map(|ip| address(pod, *ip))
+}
+
+fn address(pod: &Pod, ip: IpAddr) -> Option<Address> {
+    pod.node.clone().map(|node| Address { node, ip })
 }
 
 fn demand(pod: &Pod) -> Option<Demand> {

@@ -105,7 +105,7 @@ fn an_ip_moves_with_its_pod() {
 fn a_new_pod_under_an_old_name_replaces_it() {
     let mut index = index(&[pod("a", "10.0.0.1", Some("reader"))]);
     let successor = PodFields { uid: "uid-2".into(), ..pod("a", "10.0.0.2", Some("writer")) };
-    let demand = index.apply(&successor, &resolver()).unwrap();
+    let demand = index.apply(&successor, &resolver()).demands.remove(0);
     assert_eq!(demand.identity, identity("writer"));
     assert_eq!(owner(&index, "10.0.0.1"), None);
     index.delete("uid-of-a");
@@ -118,11 +118,15 @@ fn a_pod_asks_once_for_what_it_wants_and_again_when_that_changes() {
     let mut index = PodIndex::default();
     let mut pending = pod("a", "10.0.0.1", Some("reader"));
     pending.ips.clear();
-    assert!(index.apply(&pending, &resolver()).is_some(), "before it has an IP");
-    assert!(index.apply(&pod("a", "10.0.0.1", Some("reader")), &resolver()).is_none());
-    assert!(index.apply(&pod("a", "10.0.0.1", Some("/reader")), &resolver()).is_none(), "the same role");
-    assert!(index.apply(&pod("a", "10.0.0.1", Some("writer")), &resolver()).is_some());
-    assert!(index.apply(&pod("b", "10.0.0.2", Some("writer")), &resolver()).is_some(), "another pod");
+    assert!(asks(&mut index, &pending), "before it has an IP");
+    assert!(!asks(&mut index, &pod("a", "10.0.0.1", Some("reader"))));
+    assert!(!asks(&mut index, &pod("a", "10.0.0.1", Some("/reader"))), "the same role");
+    assert!(asks(&mut index, &pod("a", "10.0.0.1", Some("writer"))));
+    assert!(asks(&mut index, &pod("b", "10.0.0.2", Some("writer"))), "another pod");
+}
+
+fn asks(index: &mut PodIndex, fields: &PodFields) -> bool {
+    !index.apply(fields, &resolver()).demands.is_empty()
 }
 
 #[test]
@@ -166,7 +170,7 @@ async fn a_new_list_replaces_the_old_in_one_step() {
     directory.draft_pod(&mut draft, &pod("kept", "10.0.0.2", Some("reader")));
     assert!(now(&directory, "10.0.0.1").await, "the old list answers meanwhile");
     assert!(!now(&directory, "10.0.0.2").await);
-    assert_eq!(directory.reset_pods(draft).len(), 1);
+    assert_eq!(directory.reset_pods(draft).demands.len(), 1);
     assert!(!now(&directory, "10.0.0.1").await);
     assert!(now(&directory, "10.0.0.2").await);
 }
@@ -181,16 +185,16 @@ fn a_role_is_wanted_while_a_namespace_that_permits_it_has_a_pod_for_it() {
     let reader = identity("reader");
     directory.apply_pod(&pod("a", "10.0.0.1", Some("reader")));
     assert!(!directory.is_wanted(&reader), "its namespace is not known");
-    assert_eq!(directory.apply_namespace(&namespace(".*writer")).len(), 1);
+    assert_eq!(directory.apply_namespace(&namespace(".*writer")).demands.len(), 1);
     assert!(!directory.is_wanted(&reader));
-    assert_eq!(directory.apply_namespace(&namespace(".*reader")).len(), 1, "its pods ask again");
+    assert_eq!(directory.apply_namespace(&namespace(".*reader")).demands.len(), 1, "its pods ask again");
     assert!(directory.is_wanted(&reader));
-    assert!(directory.apply_namespace(&namespace(".*reader")).is_empty(), "nothing has changed");
+    assert!(directory.apply_namespace(&namespace(".*reader")).demands.is_empty(), "nothing has changed");
     directory.delete_namespace("team");
     assert!(!directory.is_wanted(&reader));
     let mut draft = NamespaceIndex::default();
     directory.draft_namespace(&mut draft, &namespace(".*"));
-    assert_eq!(directory.reset_namespaces(draft).len(), 1);
+    assert_eq!(directory.reset_namespaces(draft).demands.len(), 1);
     assert!(directory.is_wanted(&reader));
     assert_eq!((directory.pod_count(), directory.namespace_count()), (1, 1));
 }

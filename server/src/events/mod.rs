@@ -122,6 +122,8 @@ impl Recorder {
             Error::Sts(error) => (EventReason::CredentialError, format!("failed retrieving credentials: {error}")),
             Error::InvalidAnnotation(error) => (EventReason::InvalidAnnotation, error.to_string()),
             Error::NotReady { .. }
+            | Error::Stopping
+            | Error::BadHello(_)
             | Error::BadIp(_)
             | Error::BadRole(_)
             | Error::PodNotFound(_)

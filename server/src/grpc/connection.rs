@@ -24,6 +24,7 @@ use tower::ServiceExt as _;
 
 use super::Service;
 use super::activity::{Activity, Call};
+use super::lifetime::Lifetime;
 use crate::jitter;
 
 /// How long the calls under way may take once the shutdown has begun.
@@ -77,11 +78,12 @@ async fn drive<IO>(io: IO, service: Service, limits: Limits, shutdown: Shutdown)
 where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    let activity = Activity::default();
+    let (activity, lifetime) = (Activity::default(), Lifetime::default());
     let peer = io.connect_info();
     let handle = hyper::service::service_fn(|mut request: Request<Incoming>| {
         let call = activity.begin();
         request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(lifetime.clone());
         let response = service.clone().oneshot(request.map(Body::new));
         async move { Ok::<_, Status>(response.await?.map(|body| counted(body, call))) }
     });
@@ -93,13 +95,16 @@ where
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ended = connection.as_mut() => return,
+        () = lifetime.is_cut() => return,
         () = shutdown.begun() => {}
         () = unless_zero(limits.idle, |idle| activity.none_for(idle)) => {}
         () = unless_zero(limits.age, |age| sleep(age + jitter::up_to(age / 10))) => {}
     }
+    lifetime.grow_old();
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         _ended = connection => {}
+        () = lifetime.is_cut() => {}
         () = unless_zero(limits.age_grace, sleep) => tracing::warn!("calls outlived the grace of their connection"),
         () = drain(&shutdown) => tracing::warn!("calls outlived the drain"),
     }

@@ -1,11 +1,15 @@
-//! The gRPC side: [`kiam`] decodes, calls [`crate::issue`] and encodes; [`status`] is how errors leave; [`connection`]
-//! drives each connection. Health and server reflection (v1 and v1alpha) stand beside the service.
+//! The gRPC side: [`kiam`] decodes, calls [`crate::issue`] and encodes; [`node`] supplies agents with what
+//! [`crate::desk`] says, and [`fleet`] tells of them; [`status`] is how errors leave; [`connection`] drives each
+//! connection. Health and server reflection (v1 and v1alpha) stand beside the service.
 
 mod activity;
 pub mod connection;
 mod deadline;
 mod evidence;
+pub mod fleet;
 mod kiam;
+mod lifetime;
+pub mod node;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -17,6 +21,8 @@ use kiam_common::ops::Readiness;
 use kiam_common::shutdown::Shutdown;
 use kiam_proto::FILE_DESCRIPTOR_SET;
 use kiam_proto::encoding::kiam_service_server::KiamServiceServer;
+use kiam_proto::encoding::node::fleet_server::FleetServer;
+use kiam_proto::encoding::node::node_sync_server::NodeSyncServer;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
@@ -24,9 +30,13 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower::Layer as _;
 
 use crate::issue::Issuer;
+use fleet::FleetView;
+use node::{Node, Supplier};
 
-/// The names that health is known by: the server as a whole, and its service.
-const HEALTH_NAMES: [&str; 2] = ["", "kiam.KiamService"];
+/// The names that health is known by: the server as a whole, and its services.
+const HEALTH_NAMES: [&str; 3] = ["", "kiam.KiamService", "kiam.node.v1.NodeSync"];
+/// The largest message of an agent on its stream, in bytes.
+const LARGEST_NODE_MESSAGE: usize = 16 * 1024;
 
 /// Every service, counted.
 pub type Service = CountedService<Routes>;
@@ -44,6 +54,7 @@ pub fn descriptors() -> [&'static [u8]; 4] {
 /// Puts the services together.
 pub fn service(
     issuer: Arc<Issuer>,
+    supplier: Arc<Supplier>,
     health: &HealthReporter,
     metrics: &GrpcMetrics,
 ) -> Result<Service, tonic_reflection::server::Error> {
@@ -52,7 +63,11 @@ pub fn service(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let fleet = FleetServer::new(FleetView(Arc::clone(&supplier.fleet)));
+    let nodes = NodeSyncServer::new(Node(supplier)).max_decoding_message_size(LARGEST_NODE_MESSAGE);
     let routes = Routes::new(KiamServiceServer::new(kiam::Kiam::new(issuer)))
+        .add_service(nodes)
+        .add_service(fleet)
         .add_service(HealthServer::new(HealthService::from_health_reporter(health.clone())))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

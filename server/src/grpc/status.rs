@@ -7,8 +7,13 @@ use crate::error::Error;
 
 /// The status for an error. Code and message for each reason are those of [`Refusal`], which agents read back.
 pub(super) fn status(error: &Error) -> Status {
+    refusal(error).to_status()
+}
+
+/// The error as a value that agents understand.
+pub(super) fn refusal(error: &Error) -> Refusal {
     let aws_code = error.aws_code().map(Into::into);
-    Refusal { reason: error.reason(), message: error.to_string(), aws_code }.to_status()
+    Refusal { reason: error.reason(), message: error.to_string(), aws_code }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! series with a bounded set of labels is there at 0 from the first scrape.
 
 mod binding;
+mod streams;
 mod vault;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ pub use binding::{BindingMetrics, ReviewOutcome};
 use kiam_common::reason::Reason;
 use prometheus::core::Collector;
 use prometheus::{Error, IntCounter, IntCounterVec, Opts, PullingGauge, Registry};
+pub use streams::{StreamMetrics, fleet};
 pub use vault::{VaultMetrics, census};
 
 use crate::directory::Directory;

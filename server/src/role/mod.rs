@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use kiam_common::role::{ArnError, ExternalIdError, RoleArn, RoleIdentity};
 
+use crate::error::Error;
+
 /// Pod annotation: the role's name, path and name, or ARN.
 pub const ROLE: &str = "iam.amazonaws.com/role";
 /// Pod annotation: replaces `--session` for this pod.
@@ -35,6 +37,17 @@ pub enum PodRole {
     Invalid(Arc<AnnotationError>),
     /// The pod asks for this role.
     Annotated(AnnotatedRole),
+}
+
+impl PodRole {
+    /// The role, if the pod asks for one in words that can be understood.
+    pub fn annotated(&self) -> Result<&AnnotatedRole, Error> {
+        match self {
+            Self::Annotated(role) => Ok(role),
+            Self::Absent => Err(Error::NoRole),
+            Self::Invalid(error) => Err(Error::InvalidAnnotation(Arc::clone(error))),
+        }
+    }
 }
 
 /// A role that a pod is annotated with.

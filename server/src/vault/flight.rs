@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::entry::Next;
 use super::gate::Gate;
+use super::landings::Landings;
 use super::line::Ticket;
 use super::place::{Boarding, Outcome, Place};
 use super::rank::Rank;
@@ -33,6 +34,7 @@ pub(super) struct Launcher {
     pub(super) attempt_timeout: Duration,
     pub(super) metrics: VaultMetrics,
     pub(super) tickets: AtomicU64,
+    pub(super) landings: Arc<Landings>,
 }
 
 /// A flight under way.
@@ -139,6 +141,7 @@ impl Flight {
     }
 
     fn announce(&mut self, outcome: Outcome) {
+        self.launcher.landings.note(&self.identity);
         if let Some(landing) = self.landing.take() {
             // Nobody may wait any more.
             let _ = landing.send(outcome);

@@ -1,6 +1,7 @@
 //! The server's cache of credentials over STS, keyed by role identity.
 //!
-//! [`crate::issue`] asks it for each request; the watch offers what pods will ask for; [`upkeep`] renews. However many
+//! [`crate::issue`] asks it for each request; the watch offers what pods will ask for; [`upkeep`] renews; the desk is
+//! told by [`landings`] of all that is new and takes it as a supply. However many
 //! ask at once, and whoever hangs up meanwhile, an identity has at most one call under way ([`flight`]). All calls wait
 //! at one [`gate`] for their turn. The rules are plain functions and state machines: [`entry`], [`schedule`],
 //! [`turnstile`], [`line`], [`bucket`].
@@ -19,6 +20,7 @@ mod bucket;
 mod entry;
 mod flight;
 mod gate;
+pub mod landings;
 mod line;
 mod place;
 mod rank;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kiam_common::clock::Clock;
 use kiam_common::role::RoleIdentity;
 use moka::notification::RemovalCause;
@@ -40,12 +43,13 @@ use moka::sync::Cache;
 use tokio::time::Instant;
 
 use crate::directory::Directory;
-use crate::directory::pods::Demand;
+use crate::directory::change::Demand;
 use crate::metrics::VaultMetrics;
 use crate::sts::{Sts, StsError};
-pub use entry::Stage;
+pub use entry::{Stage, Supply};
 use flight::Launcher;
 use gate::Gate;
+use landings::Landings;
 pub use place::Outcome;
 use place::{Look, Place};
 pub use rank::Rank;
@@ -104,8 +108,11 @@ impl Vault {
     ) -> Self {
         let evicted = metrics.evicted.clone();
         // moka may keep what it has removed for a while; the secrets go now.
-        let let_go = move |_, place: Arc<Place>, cause| {
+        let landings = Arc::<Landings>::default();
+        let gone = Arc::clone(&landings);
+        let let_go = move |identity: Arc<RoleIdentity>, place: Arc<Place>, cause| {
             place.let_go();
+            gone.note(&identity);
             if cause == RemovalCause::Size {
                 evicted.inc();
             }
@@ -126,6 +133,7 @@ impl Vault {
             attempt_timeout: settings.attempt_timeout,
             metrics,
             tickets: AtomicU64::default(),
+            landings,
         };
         Self {
             entries,
@@ -169,16 +177,32 @@ impl Vault {
             place.forget_failure();
         }
         let now = self.launcher.clock.now();
-        if known.is_some_and(|place| !place.is_due(now)) {
-            return;
+        if known.is_none_or(|place| place.is_due(now)) {
+            self.fetch_ahead(&demand.identity, now);
         }
-        if !self.has_room() {
-            self.missed.store(true, Ordering::Relaxed);
-            self.launcher.metrics.dropped.inc();
-            return;
+    }
+
+    /// What there is of a role identity that a pod may have. If there has never been anything, it is fetched, if there
+    /// is room.
+    pub fn supply(&self, identity: &Arc<RoleIdentity>) -> Supply {
+        let now = self.launcher.clock.now();
+        if let Some(place) = self.entries.get(&**identity) {
+            return place.supply(now);
         }
-        let place = self.place(&demand.identity);
-        place.renew(now, || self.launcher.launch(&demand.identity, &place));
+        self.fetch_ahead(identity, now);
+        Supply::Awaited
+    }
+
+    /// Asks STS again for what it refused, once the pause after that is over.
+    pub fn retry(&self, identity: &Arc<RoleIdentity>) {
+        if let Some(place) = self.entries.get(&**identity) {
+            place.retry(self.launcher.clock.now(), || self.launcher.launch(identity, &place));
+        }
+    }
+
+    /// Where there is something new.
+    pub fn landings(&self) -> &Landings {
+        &self.launcher.landings
     }
 
     /// Counts everything.
@@ -193,6 +217,16 @@ impl Vault {
             .gate
             .line(|line| (Rank::ALL.map(|rank| (rank, line.depth(rank))), line.oldest(Rank::Waiting, now)));
         Census { stages, held, soonest_end, queued, oldest_waiting }
+    }
+
+    fn fetch_ahead(&self, identity: &Arc<RoleIdentity>, now: Timestamp) {
+        if !self.has_room() {
+            self.missed.store(true, Ordering::Relaxed);
+            self.launcher.metrics.dropped.inc();
+            return;
+        }
+        let place = self.place(identity);
+        place.renew(now, || self.launcher.launch(identity, &place));
     }
 
     fn has_room(&self) -> bool {

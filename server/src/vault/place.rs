@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kiam_common::credentials::Issued;
 use tokio::sync::oneshot;
 
-use super::entry::{Answer, Entry, Next, Stage};
+use super::entry::{Answer, Entry, Next, Stage, Supply};
 use super::line::Ticket;
 use super::rank::Rank;
 use crate::sts::{StsError, StsErrorKind};
@@ -79,6 +79,11 @@ impl Place {
         }
     }
 
+    /// What there is for those who are supplied before they ask.
+    pub(super) fn supply(&self, now: Timestamp) -> Supply {
+        self.state().entry.supply(now)
+    }
+
     /// Whether it is time to call STS.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         self.state().entry.is_due(now)
@@ -88,6 +93,14 @@ impl Place {
     pub(super) fn renew(&self, now: Timestamp, launch: impl FnOnce() -> Boarding) {
         let mut state = self.state();
         if state.entry.is_due(now) && state.entry.is_worth_asking(now) {
+            state.launch(launch);
+        }
+    }
+
+    /// Calls `launch` if it is time to call STS, even for a role that it refused the last time.
+    pub(super) fn retry(&self, now: Timestamp, launch: impl FnOnce() -> Boarding) {
+        let mut state = self.state();
+        if state.entry.is_due(now) {
             state.launch(launch);
         }
     }

@@ -42,7 +42,7 @@ const AGENT: [Series; 22] = [
     ("grpc_client_tls_certificate_verify_error", "gauge", &[]),
 ];
 
-const SERVER: [Series; 23] = [
+const SERVER: [Series; 27] = [
     ("kiam_sts_cacheSize", "gauge", &[]),
     ("kiam_sts_cache_hit_total", "counter", &[]),
     ("kiam_sts_cache_miss_total", "counter", &[]),
@@ -59,6 +59,10 @@ const SERVER: [Series; 23] = [
     ("kiam_node_binding_refusals_total", "counter", &["reason"]),
     ("kiam_node_unbound_calls_total", "counter", &[]),
     ("kiam_token_reviews_total", "counter", &["outcome"]),
+    ("kiam_nodes_connected", "gauge", &[]),
+    ("kiam_nodes_version_mismatch", "gauge", &[]),
+    ("kiam_node_streams_total", "counter", &["end"]),
+    ("kiam_node_messages_total", "counter", &["kind"]),
     ("grpc_server_started_total", "counter", GRPC),
     ("grpc_server_msg_received_total", "counter", GRPC),
     ("grpc_server_msg_sent_total", "counter", GRPC),

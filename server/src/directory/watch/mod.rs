@@ -23,8 +23,10 @@ use kube::{Client, ResourceExt as _};
 
 use self::wire::{Kind, Namespaces, Pods, Watched};
 use super::Directory;
+use super::change::Change;
 use super::namespaces::{NamespaceFields, NamespaceIndex};
-use super::pods::{Demand, PodFields, PodIndex};
+use super::pods::{PodFields, PodIndex};
+use crate::desk::Desk;
 use crate::metrics::WatchMetrics;
 use crate::vault::Vault;
 
@@ -41,6 +43,8 @@ pub struct Feed {
     pub directory: Arc<Directory>,
     /// Is offered what pods ask for.
     pub vault: Arc<Vault>,
+    /// Is told where to look again.
+    pub desk: Arc<Desk>,
     /// Counts what goes wrong.
     pub metrics: WatchMetrics,
 }
@@ -60,10 +64,10 @@ trait Indexed: Kind {
     /// A list that is being read.
     type Draft: Default + Send;
 
-    fn apply(directory: &Directory, fields: &Self::Fields) -> Vec<Demand>;
-    fn delete(directory: &Directory, namespace: &str, name: &str, fields: Option<&Self::Fields>);
+    fn apply(directory: &Directory, fields: &Self::Fields) -> Change;
+    fn delete(directory: &Directory, namespace: &str, name: &str, fields: Option<&Self::Fields>) -> Change;
     fn draft(directory: &Directory, draft: &mut Self::Draft, fields: &Self::Fields);
-    fn reset(directory: &Directory, draft: Self::Draft) -> Vec<Demand>;
+    fn reset(directory: &Directory, draft: Self::Draft) -> Change;
 }
 
 async fn follow<K: Indexed>(client: Client, feed: Feed, listed: Blocker, shutdown: Shutdown)
@@ -92,7 +96,7 @@ where
 
 impl Feed {
     fn take<K: Indexed>(&self, event: Event<Watched<K>>, draft: &mut K::Draft, listed: &Blocker) {
-        let demands = match event {
+        let change = match event {
             Event::Init => {
                 *draft = K::Draft::default();
                 return;
@@ -104,26 +108,27 @@ impl Feed {
                 return;
             }
             Event::InitDone => {
-                let demands = K::reset(&self.directory, std::mem::take(draft));
+                let change = K::reset(&self.directory, std::mem::take(draft));
                 listed.clear();
                 tracing::info!(resource = K::PLURAL, "listed");
-                demands
+                change
             }
             Event::Apply(object) => match self.decoded(&object) {
                 Some(fields) => K::apply(&self.directory, fields),
                 // What it was before says nothing about what it is now.
-                None => return self.forget(&object),
+                None => self.forget(&object),
             },
-            Event::Delete(object) => return self.forget(&object),
+            Event::Delete(object) => self.forget(&object),
         };
-        for demand in demands {
-            self.vault.offer(&demand);
+        for demand in &change.demands {
+            self.vault.offer(demand);
         }
+        self.desk.look_again(&change.touched);
     }
 
-    fn forget<K: Indexed>(&self, object: &Watched<K>) {
+    fn forget<K: Indexed>(&self, object: &Watched<K>) -> Change {
         let namespace = object.namespace().unwrap_or_default();
-        K::delete(&self.directory, &namespace, &object.name_any(), object.fields.as_ref().ok());
+        K::delete(&self.directory, &namespace, &object.name_any(), object.fields.as_ref().ok())
     }
 
     fn decoded<'o, K: Indexed>(&self, object: &'o Watched<K>) -> Option<&'o K::Fields> {
@@ -139,11 +144,11 @@ impl Feed {
 impl Indexed for Pods {
     type Draft = PodIndex;
 
-    fn apply(directory: &Directory, fields: &PodFields) -> Vec<Demand> {
-        directory.apply_pod(fields).into_iter().collect()
+    fn apply(directory: &Directory, fields: &PodFields) -> Change {
+        directory.apply_pod(fields)
     }
 
-    fn delete(directory: &Directory, namespace: &str, name: &str, fields: Option<&PodFields>) {
+    fn delete(directory: &Directory, namespace: &str, name: &str, fields: Option<&PodFields>) -> Change {
         match fields {
             Some(fields) => directory.delete_pod(&fields.uid),
             None => directory.delete_pod_named(namespace, name),
@@ -154,7 +159,7 @@ impl Indexed for Pods {
         directory.draft_pod(draft, fields);
     }
 
-    fn reset(directory: &Directory, draft: PodIndex) -> Vec<Demand> {
+    fn reset(directory: &Directory, draft: PodIndex) -> Change {
         directory.reset_pods(draft)
     }
 }
@@ -162,19 +167,19 @@ impl Indexed for Pods {
 impl Indexed for Namespaces {
     type Draft = NamespaceIndex;
 
-    fn apply(directory: &Directory, fields: &NamespaceFields) -> Vec<Demand> {
+    fn apply(directory: &Directory, fields: &NamespaceFields) -> Change {
         directory.apply_namespace(fields)
     }
 
-    fn delete(directory: &Directory, _: &str, name: &str, _: Option<&NamespaceFields>) {
-        directory.delete_namespace(name);
+    fn delete(directory: &Directory, _: &str, name: &str, _: Option<&NamespaceFields>) -> Change {
+        directory.delete_namespace(name)
     }
 
     fn draft(directory: &Directory, draft: &mut NamespaceIndex, fields: &NamespaceFields) {
         directory.draft_namespace(draft, fields);
     }
 
-    fn reset(directory: &Directory, draft: NamespaceIndex) -> Vec<Demand> {
+    fn reset(directory: &Directory, draft: NamespaceIndex) -> Change {
         directory.reset_namespaces(draft)
     }
 }

@@ -23,6 +23,7 @@ use tokio::time::sleep;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::{Feed, namespaces, pods};
+use crate::desk::Desk;
 use crate::directory::Directory;
 use crate::directory::pods::Owner;
 use crate::fixtures;
@@ -112,9 +113,11 @@ fn follow(script: &Script) -> Following {
 
 impl Following {
     fn feed(&self) -> Feed {
+        let (vault, _sts) = fixtures::vault(&self.registry, &self.directory);
         Feed {
             directory: Arc::clone(&self.directory),
-            vault: fixtures::vault(&self.registry, &self.directory).0,
+            vault: Arc::clone(&vault),
+            desk: Arc::new(Desk::new(Arc::clone(&self.directory), vault)),
             metrics: WatchMetrics::new(&self.registry, &super::RESOURCES).unwrap(),
         }
     }

@@ -4,6 +4,7 @@ mod beside;
 mod binding;
 mod connections;
 mod requests;
+mod streams;
 
 use std::io;
 use std::sync::Arc;
@@ -28,14 +29,17 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use super::connection::{Limits, serve};
+use super::fleet::Fleet;
+use super::node::Supplier;
 use crate::binding::unbound::Unbound;
 use crate::binding::{Binding, Mode};
+use crate::desk::{self, Desk};
 use crate::directory::Directory;
 use crate::events::Recorder;
 use crate::events::fake::FakeEvents;
 use crate::fixtures::{self, namespace, pod, resolver};
 use crate::issue::Issuer;
-use crate::metrics::{BindingMetrics, EventMetrics, RequestMetrics};
+use crate::metrics::{BindingMetrics, EventMetrics, RequestMetrics, StreamMetrics};
 use crate::sts::fake::FakeSts;
 
 const NO_LIMITS: Limits = Limits {
@@ -49,6 +53,7 @@ const NO_LIMITS: Limits = Limits {
 /// A server and a client of it. Pods and namespaces have been listed; there are none.
 struct Stand {
     directory: Arc<Directory>,
+    desk: Arc<Desk>,
     sts: Arc<FakeSts>,
     events: Arc<FakeEvents>,
     registry: Registry,
@@ -80,9 +85,23 @@ impl Stand {
         tokio::spawn(recording);
         let binding_metrics = BindingMetrics::new(&registry).unwrap();
         let mode = mode(&binding_metrics);
+        let desk = Arc::new(Desk::new(Arc::clone(&directory), Arc::clone(&vault)));
+        tokio::spawn(desk::keep(Arc::clone(&desk), shutdown.clone()));
+        let fleet = Arc::<Fleet>::default();
+        crate::metrics::fleet(&registry, &fleet).unwrap();
+        let binding = Arc::new(Binding::new(mode, Arc::clone(&directory), binding_metrics));
+        let supplier = Supplier {
+            readiness: readiness.clone(),
+            binding: Arc::clone(&binding),
+            desk: Arc::clone(&desk),
+            clock: fixtures::clock(),
+            fleet,
+            metrics: StreamMetrics::new(&registry).unwrap(),
+            shutdown: shutdown.clone(),
+        };
         let issuer = Issuer {
             readiness: readiness.clone(),
-            binding: Arc::new(Binding::new(mode, Arc::clone(&directory), binding_metrics)),
+            binding,
             directory: Arc::clone(&directory),
             resolver: resolver(),
             vault,
@@ -91,13 +110,13 @@ impl Stand {
         };
         let counted = GrpcMetrics::server(&registry, &super::descriptors()).unwrap();
         let health = super::unhealthy().await;
-        let service = super::service(Arc::new(issuer), &health, &counted).unwrap();
+        let service = super::service(Arc::new(issuer), Arc::new(supplier), &health, &counted).unwrap();
         tokio::spawn(super::keep_health(health, readiness, shutdown.clone()));
         let (channel, incoming, connections) = in_memory();
         let serving = tokio::spawn(serve(incoming, service, limits, shutdown.clone()));
         pods_listed.clear();
         settle().await;
-        Self { directory, sts, events, registry, pods_listed, channel, connections, shutdown, serving }
+        Self { directory, desk, sts, events, registry, pods_listed, channel, connections, shutdown, serving }
     }
 
     /// With the pod `a` at 10.0.0.1, whose namespace permits its role `reader`.

@@ -76,6 +76,22 @@ pub(super) enum Answer {
     Await,
 }
 
+/// What there is for those who are supplied before they ask.
+#[derive(Clone, Debug)]
+pub enum Supply {
+    /// Credentials.
+    Held {
+        /// The credentials.
+        issued: Arc<Issued>,
+        /// When they end, by the vault's own clock.
+        ends: Timestamp,
+    },
+    /// Nothing: the last call failed.
+    Failed(Arc<StsError>),
+    /// Nothing yet.
+    Awaited,
+}
+
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -134,6 +150,15 @@ impl Entry {
         match self.pausing(now) {
             Some(failure) if self.call.is_none() => Answer::Failed(Arc::clone(&failure.error)),
             _ => Answer::Await,
+        }
+    }
+
+    /// What there is for those who are supplied before they ask. How STS failed stays true until it is asked again.
+    pub(super) fn supply(&self, now: Timestamp) -> Supply {
+        match (self.held(now), &self.failure) {
+            (Some(held), _) => Supply::Held { issued: Arc::clone(&held.issued), ends: held.ends },
+            (None, Some(failure)) if self.call.is_none() => Supply::Failed(Arc::clone(&failure.error)),
+            (None, _) => Supply::Awaited,
         }
     }
 

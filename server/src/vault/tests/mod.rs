@@ -50,7 +50,7 @@ impl Stand {
     fn add_pod(&self, name: &str, role: &str) {
         let mut fields = pod(name, "10.0.0.1", Some(role));
         fields.ips.clear();
-        if let Some(demand) = self.directory.apply_pod(&fields) {
+        for demand in self.directory.apply_pod(&fields).demands {
             self.vault.offer(&demand);
         }
     }

@@ -19,7 +19,7 @@ async fn an_annotation_that_policy_does_not_allow_makes_no_call() {
     stand.add_pod("a", "admin");
     sleep(10 * MINUTE).await;
     assert_eq!(stand.calls(), 0);
-    for demand in stand.directory.apply_namespace(&namespace(".*admin")) {
+    for demand in stand.directory.apply_namespace(&namespace(".*admin")).demands {
         stand.vault.offer(&demand);
     }
     settle().await;

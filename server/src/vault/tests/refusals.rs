@@ -36,7 +36,7 @@ async fn a_refusal_is_forgotten_at_once_when_the_namespace_changes() {
     stand.sts.refuse(READER, "AccessDenied");
     stand.error_kind("reader").await;
     stand.sts.recover(READER);
-    for demand in stand.directory.apply_namespace(&namespace(".*reader")) {
+    for demand in stand.directory.apply_namespace(&namespace(".*reader")).demands {
         stand.vault.offer(&demand);
     }
     assert_eq!(stand.key("reader").await, "ASIA2");
