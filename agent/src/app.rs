@@ -10,6 +10,7 @@ use kiam_common::args::{self, Invocation, OpsArgs};
 use kiam_common::clock::Clock;
 use kiam_common::grpc_metrics::GrpcMetrics;
 use kiam_common::ops::{Ops, Pprof, Readiness};
+use kiam_common::rarely::Rarely;
 use kiam_common::shutdown::Shutdown;
 use kiam_common::tls::{Identity, Side};
 use kiam_common::{health, telemetry, tls};
@@ -19,11 +20,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::args::{AgentArgs, AgentInvocation, InterceptCommand};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Limits};
+use crate::descriptors;
 use crate::error::StartError;
 use crate::http::Front;
 use crate::http::imds::Imds;
 use crate::http::listener;
+use crate::http::peers::Peers;
 use crate::http::proxy::Proxy;
 use crate::http::token::Mint;
 use crate::intercept::command::Action;
@@ -42,6 +45,8 @@ use crate::unary::Calls;
 
 /// How often the certificate files are read again.
 const RELOAD_EVERY: Duration = Duration::from_secs(5);
+/// How often it is told that pods take more than they may.
+const TELL_OF_LIMITS_EVERY: Duration = Duration::from_mins(1);
 
 /// The whole program: reads the command line, runs until SIGTERM, and says how it went.
 pub fn run() -> ExitCode {
@@ -176,6 +181,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
         }),
         metrics: stream_metrics,
     });
+    let limits = Limits { connections: descriptors::room_for(config.limits.connections), ..config.limits };
     let mint = Mint::new(identity.derive_key("session tokens"), clock);
     let metadata = MetadataService::new(config.metadata_endpoint);
     let front = Arc::new(Front {
@@ -189,6 +195,8 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
         },
         proxy: Proxy { allowed: config.allowed_routes, metadata, metrics: metrics.clone() },
         allow_ip_query: config.allow_ip_query,
+        peers: Peers::new(limits),
+        limits_told: Rarely::every(TELL_OF_LIMITS_EVERY),
         metrics,
     });
 

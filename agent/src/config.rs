@@ -10,6 +10,7 @@ use kiam_common::args::{OpsArgs, ServerAddressArgs, TlsArgs};
 use crate::args::{AgentArgs, SupplyArgs};
 use crate::error::StartError;
 pub use crate::http::allowed::{AllowedRoutes, Preset, RouteExpression};
+pub use crate::http::peers::Limits;
 pub use crate::http::token::Tokens;
 pub use crate::intercept::{Hosts, Interception, Interfaces, Method, Plan};
 pub use crate::metadata::Endpoint;
@@ -29,6 +30,8 @@ pub struct Config {
     pub allowed_routes: AllowedRoutes,
     /// Whether pods must present session tokens.
     pub tokens: Tokens,
+    /// How much of the agent pods may take.
+    pub limits: Limits,
     /// The instance metadata service behind the agent.
     pub metadata_endpoint: Endpoint,
     /// Where the servers are.
@@ -74,6 +77,7 @@ impl TryFrom<AgentArgs> for Config {
                 user_data: args.allow_user_data,
             },
             tokens: args.imds_tokens,
+            limits: args.limits.into(),
             metadata_endpoint: args.metadata_endpoint,
             server: args.server,
             server_token_file: (!args.server_token_file.is_empty()).then(|| args.server_token_file.into()),

@@ -43,6 +43,15 @@ pub(crate) enum Error {
     /// Neither `--allow-routes`, `--allow-route-regexp` nor `--allow-user-data` names the path.
     #[error("this path is not served to pods")]
     NotAllowed,
+    /// `--max-connections-per-pod`, or the pod's share of what is left.
+    #[error("this pod has too many connections to the metadata service open")]
+    TooManyConnections,
+    /// `--max-requests-per-pod`.
+    #[error("too many requests of this pod are being answered")]
+    TooManyRequests,
+    /// `--max-connections`: there are more pods than connections.
+    #[error("the metadata service has no connection free")]
+    Busy,
     /// The server's word, or the lack of it.
     #[error("{}", told(.0))]
     Refused(Refusal),

@@ -5,6 +5,7 @@
 pub mod app;
 mod args;
 pub mod config;
+mod descriptors;
 mod document;
 mod error;
 mod http;

@@ -59,7 +59,8 @@ pub(crate) enum Source {
 }
 
 /// The statuses that the agent gives by itself, present at 0 from the start.
-const STATUSES: [&str; 12] = ["200", "301", "400", "401", "403", "404", "405", "409", "500", "502", "503", "504"];
+const STATUSES: [&str; 13] =
+    ["200", "301", "400", "401", "403", "404", "405", "409", "429", "500", "502", "503", "504"];
 
 /// The series that every answer touches, looked up once for each handler.
 struct Answers {
@@ -75,6 +76,10 @@ pub(crate) struct Metrics {
     refused: IntCounterVec,
     from_ledger: IntCounter,
     from_server: IntCounter,
+    without_token: IntCounter,
+    with_token: IntCounter,
+    /// Requests whose pod was chosen by `?ip=`.
+    pub(crate) ip_query: IntCounter,
     /// Lookups of a pod's role that failed.
     pub(crate) find_role_errors: IntCounter,
     /// Pods that have no role.
@@ -109,9 +114,16 @@ impl Metrics {
         }
         let help = "Requests for roles and credentials, by who had the answer";
         let sources = counters("kiam_ledger_answers_total", help, &["from"])?;
-        let blocked = "Requests that were not passed on to the instance metadata service";
-        let proxy_blocked = IntCounter::new("kiam_metadata_proxy_requests_blocked_total", blocked)?;
-        registry.register(Box::new(proxy_blocked.clone()))?;
+        let versions = counters(
+            "kiam_metadata_requests_by_version_total",
+            "Requests for metadata without a session token (v1) and with one (v2)",
+            &["version"],
+        )?;
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            prometheus::Result::Ok(counter)
+        };
         Ok(Self {
             answers: answers(registry, &success, &responses)?,
             find_role_errors: of(
@@ -130,7 +142,13 @@ impl Metrics {
                 "kiam_metadata_credential_encode_errors_total",
                 "Credentials that could not be made into a document",
             )?,
-            proxy_blocked,
+            proxy_blocked: counter(
+                "kiam_metadata_proxy_requests_blocked_total",
+                "Requests that were not passed on to the instance metadata service",
+            )?,
+            ip_query: counter("kiam_metadata_ip_query_total", "Requests whose pod was chosen by ?ip=")?,
+            without_token: versions.get_metric_with_label_values(&["v1"])?,
+            with_token: versions.get_metric_with_label_values(&["v2"])?,
             arrivals: Arc::new(Arrivals::new(registry)?),
             responses,
             refused,
@@ -166,6 +184,11 @@ impl Metrics {
     /// How many requests were answered.
     pub(crate) fn requests(&self) -> u64 {
         self.answers.iter().map(|answers| answers.latency.get_sample_count()).sum()
+    }
+
+    /// Counts a request for metadata by what it says of a session.
+    pub(crate) fn asked(&self, has_token: bool) {
+        if has_token { &self.with_token } else { &self.without_token }.inc();
     }
 
     /// Counts a refusal by its code.
@@ -223,6 +246,10 @@ mod tests {
             r#"kiam_metadata_responses_total{code="200",handler="health"} 0"#,
             r#"kiam_metadata_responses_total{code="404",handler="proxy"} 0"#,
             "kiam_metadata_proxy_requests_blocked_total 0",
+            "kiam_metadata_ip_query_total 0",
+            r#"kiam_metadata_requests_by_version_total{version="v1"} 0"#,
+            r#"kiam_metadata_requests_by_version_total{version="v2"} 0"#,
+            r#"kiam_metadata_refused_total{reason="TooManyConnections"} 0"#,
             r#"kiam_metadata_refused_total{reason="Forbidden"} 0"#,
         ] {
             assert!(text.contains(series), "{series} in\n{text}");

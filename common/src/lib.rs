@@ -9,6 +9,7 @@ pub mod grpc_metrics;
 pub mod health;
 pub mod listen;
 pub mod ops;
+pub mod rarely;
 pub mod reason;
 pub mod role;
 pub mod secret;

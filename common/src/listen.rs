@@ -10,8 +10,12 @@ use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use crate::rarely::Rarely;
+
 /// The pause after accepting failed, as it does when the process has no descriptors left: it would fail at once again.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often that is told of.
+const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
 
 /// Binds `address` as Go does: `host:port`, where of a host's addresses IPv4 comes first, or `:port` for every address
 /// of the machine. Port 0 is any free one. An error names `flag`.
@@ -42,10 +46,29 @@ async fn bind_everywhere(port: &str) -> io::Result<TcpListener> {
     }
 }
 
+/// A listener whose failures are waited out, and told of once a minute.
+#[derive(Debug)]
+pub struct PatientListener {
+    listener: TcpListener,
+    complaint: Rarely,
+}
+
+impl PatientListener {
+    /// Takes connections of `listener`.
+    pub fn new(listener: TcpListener) -> Self {
+        Self { listener, complaint: Rarely::every(COMPLAIN_EVERY) }
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> (TcpStream, SocketAddr) {
+        persist(&self.complaint, || self.listener.accept()).await
+    }
+}
+
 /// A listener with room for so many connections at a time; the rest wait in the kernel's queue.
 #[derive(Debug)]
 pub struct BoundedListener {
-    listener: TcpListener,
+    listener: PatientListener,
     places: Arc<Semaphore>,
 }
 
@@ -58,25 +81,27 @@ pub struct Place {
 impl BoundedListener {
     /// Takes at most `places` connections of `listener` at a time.
     pub fn new(listener: TcpListener, places: usize) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(places)) }
+        Self { listener: PatientListener::new(listener), places: Arc::new(Semaphore::new(places)) }
     }
 
-    /// The next connection, as soon as there is a place. A failing listener is warned about and waited for.
+    /// The next connection, as soon as there is a place.
     pub async fn accept(&self) -> (TcpStream, SocketAddr, Place) {
         // Nobody closes the semaphore, so there always is a permit.
         let place = Place { _permit: self.places.clone().acquire_owned().await.ok() };
-        let (tcp, peer) = persist(|| self.listener.accept()).await;
+        let (tcp, peer) = self.listener.accept().await;
         (tcp, peer, place)
     }
 }
 
 /// What `accept` gives once it does not fail.
-async fn persist<T, F: Future<Output = io::Result<T>>>(mut accept: impl FnMut() -> F) -> T {
+async fn persist<T, F: Future<Output = io::Result<T>>>(complaint: &Rarely, mut accept: impl FnMut() -> F) -> T {
     loop {
         match accept().await {
             Ok(accepted) => return accepted,
             Err(error) => {
-                tracing::warn!("cannot accept a connection: {error}");
+                if complaint.is_due() {
+                    tracing::warn!("cannot accept a connection: {error}");
+                }
                 sleep(PAUSE).await;
             }
         }
@@ -91,17 +116,19 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::testing::CapturedLog;
 
     #[tokio::test(start_paused = true)]
-    async fn a_failing_listener_is_waited_for_without_spinning() {
-        let start = Instant::now();
+    async fn a_failing_listener_is_waited_for_without_spinning_and_told_of_once() {
+        let (log, start, complaint) = (CapturedLog::start(), Instant::now(), Rarely::every(COMPLAIN_EVERY));
         let mut attempts = 0;
-        let accepted = persist(|| {
+        let accepted = persist(&complaint, || {
             attempts += 1;
             ready(if attempts < 4 { Err(io::Error::other("no descriptors")) } else { Ok(attempts) })
         });
         assert_eq!(accepted.await, 4);
         assert_eq!(start.elapsed(), PAUSE * 3);
+        assert_eq!(log.text().matches("no descriptors").count(), 1);
     }
 
     #[tokio::test]

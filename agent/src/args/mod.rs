@@ -2,6 +2,7 @@
 
 mod digest;
 mod intercept;
+mod limits;
 mod supply;
 
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use std::net::IpAddr;
 use clap::{ArgAction, Parser};
 pub(crate) use intercept::{AgentInvocation, InterceptArgs, InterceptCommand};
 use kiam_common::args::{LogArgs, OpsArgs, ServerAddressArgs, TlsArgs};
+use limits::LimitArgs;
 pub(crate) use supply::SupplyArgs;
 
 use crate::http::allowed::{Preset, RouteExpression};
@@ -71,6 +73,9 @@ pub(crate) struct AgentArgs {
     /// Whether pods must present session tokens (`IMDSv2`)
     #[arg(long, value_enum, default_value = "optional")]
     pub(crate) imds_tokens: Tokens,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
 
     /// The instance metadata service behind the agent; default also from `AWS_EC2_METADATA_SERVICE_ENDPOINT`
     #[arg(long, value_name = "URL", default_value = metadata_endpoint(), value_parser = Endpoint::parse)]

@@ -20,16 +20,30 @@ struct Document<'e> {
 
 /// The answer that tells a pod of `error`.
 pub(crate) fn response(error: &Error) -> Response<Body> {
-    let document = Document { code: code(error), message: error.to_string() };
-    let text = serde_json::to_vec(&document).unwrap_or_default();
-    let mut response = body::response(status(error), body::JSON, text);
-    if status(error) == StatusCode::SERVICE_UNAVAILABLE {
+    let mut response = body::response(status(error), body::JSON, document(error));
+    if matches!(status(error), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
     }
     if let Error::MethodNotAllowed { allow } = error {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     }
     response
+}
+
+/// The same for a connection that is closed without its request being read: the bytes to send. Only for errors that
+/// pass with time.
+pub(crate) fn whole_answer(error: &Error) -> Vec<u8> {
+    let (status, document) = (status(error), document(error));
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nretry-after: {RETRY_AFTER}\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n",
+        document.len()
+    );
+    [head.into_bytes(), document].concat()
+}
+
+fn document(error: &Error) -> Vec<u8> {
+    serde_json::to_vec(&Document { code: code(error), message: error.to_string() }).unwrap_or_default()
 }
 
 /// The status. SDKs fall back to tokenless requests at 403, 404 and 405 to a token request, give up at 400, and
@@ -41,9 +55,10 @@ pub(crate) fn status(error: &Error) -> StatusCode {
         Error::Forwarded | Error::VersionedToken => StatusCode::FORBIDDEN,
         Error::TokenMissing | Error::Token => StatusCode::UNAUTHORIZED,
         Error::NodeIdentity | Error::NotAllowed => StatusCode::NOT_FOUND,
+        Error::TooManyConnections | Error::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         Error::Refused(refusal) => refused(refusal.reason),
         Error::IncompleteCredentials(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        Error::ServerUnwell(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Busy | Error::ServerUnwell(_) => StatusCode::SERVICE_UNAVAILABLE,
         Error::MetadataUnreachable | Error::MetadataStatus(_) => StatusCode::BAD_GATEWAY,
         Error::MetadataTimeout => StatusCode::GATEWAY_TIMEOUT,
     }
@@ -76,6 +91,9 @@ pub(crate) fn code(error: &Error) -> &'static str {
         Error::NodeIdentity | Error::NotAllowed => "NotFound",
         Error::Refused(refusal) => refusal.reason.as_str(),
         Error::IncompleteCredentials(_) => "Internal",
+        Error::TooManyConnections => "TooManyConnections",
+        Error::TooManyRequests => "TooManyRequests",
+        Error::Busy => "Busy",
         Error::ServerUnwell(_) => "ServerUnwell",
         Error::MetadataUnreachable | Error::MetadataStatus(_) => "MetadataUnavailable",
         Error::MetadataTimeout => "MetadataTimeout",
@@ -83,11 +101,14 @@ pub(crate) fn code(error: &Error) -> &'static str {
 }
 
 /// Every code that is not a [`Reason`]'s, for metrics that show each from the start.
-pub(crate) const OWN_CODES: [&str; 7] = [
+pub(crate) const OWN_CODES: [&str; 10] = [
     "MethodNotAllowed",
     "TokenForbidden",
     "Unauthorized",
     "NotFound",
+    "TooManyConnections",
+    "TooManyRequests",
+    "Busy",
     "ServerUnwell",
     "MetadataUnavailable",
     "MetadataTimeout",
@@ -148,6 +169,9 @@ mod tests {
     #[test]
     fn a_pod_is_told_when_to_ask_again_and_how() {
         assert_eq!(response(&refusal(Reason::ServerUnreachable)).headers()["retry-after"], RETRY_AFTER);
+        for limit in [Error::TooManyConnections, Error::TooManyRequests, Error::Busy] {
+            assert_eq!(response(&limit).headers()["retry-after"], RETRY_AFTER);
+        }
         assert_eq!(response(&Error::MethodNotAllowed { allow: "PUT" }).headers()["allow"], "PUT");
     }
 }

@@ -6,12 +6,15 @@
 pub(crate) mod allowed;
 pub(crate) mod body;
 pub(crate) mod error;
+mod farewell;
 pub(crate) mod flights;
 pub(crate) mod guard;
 pub(crate) mod imds;
 pub(crate) mod listener;
+pub(crate) mod peers;
 pub(crate) mod proxy;
 pub(crate) mod route;
+mod stall;
 pub(crate) mod token;
 
 use std::net::IpAddr;
@@ -19,11 +22,13 @@ use std::sync::Arc;
 
 use ::http::request::Parts;
 use ::http::{HeaderValue, Response, StatusCode, header};
+use kiam_common::rarely::Rarely;
 use tokio::time::Instant;
 
 use self::body::Body;
 use self::guard::Target;
 use self::imds::Imds;
+use self::peers::{Peer, Peers};
 use self::proxy::Proxy;
 use self::route::Route;
 use crate::error::Error;
@@ -37,27 +42,32 @@ pub(crate) struct Front {
     pub(crate) proxy: Proxy,
     /// Whether `?ip=` chooses the pod: for development only.
     pub(crate) allow_ip_query: bool,
+    /// Who is connected, and how much each may take.
+    pub(crate) peers: Arc<Peers>,
+    /// For telling that somebody takes more.
+    pub(crate) limits_told: Rarely,
     /// Counts every answer.
     pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Front {
-    /// Answers one request of the pod at `peer`.
-    pub(crate) async fn answer(&self, peer: IpAddr, request: &Parts) -> Response<Body> {
+    /// Answers one request of a pod.
+    pub(crate) async fn answer(&self, peer: &Peer, request: &Parts) -> Response<Body> {
         let started = Instant::now();
-        let (handler, outcome) = match guard::check(request) {
-            Ok(target) => {
+        let (handler, outcome) = match (peer.begin(), guard::check(request)) {
+            (Ok(_turn), Ok(target)) => {
                 let route = route::find(&request.method, &target.path);
                 (handler(route), self.serve(route, peer, request, &target).await)
             }
-            Err(malformed) => (Handler::Guard, Err(malformed.into())),
+            (Ok(_turn), Err(malformed)) => (Handler::Guard, Err(malformed.into())),
+            (Err(too_many), _) => (Handler::Guard, Err(too_many)),
         };
         let response = match outcome {
             Ok(response) => {
-                tracing::debug!(pod_ip = %peer, method = %request.method, path = request.uri.path(), "answered");
+                tracing::debug!(pod_ip = %peer.ip, method = %request.method, path = request.uri.path(), "answered");
                 response
             }
-            Err(error) => self.refusal(peer, request, &error),
+            Err(error) => self.refusal(peer.ip, request, &error),
         };
         self.metrics.answered(handler, response.status(), started.elapsed());
         response
@@ -66,7 +76,7 @@ impl Front {
     async fn serve(
         &self,
         route: Route<'_>,
-        peer: IpAddr,
+        peer: &Peer,
         request: &Parts,
         target: &Target<'_>,
     ) -> Result<Response<Body>, Error> {
@@ -74,7 +84,7 @@ impl Front {
         match route {
             Route::Ping => Ok(body::response(StatusCode::OK, body::TEXT, "pong")),
             Route::Health => self.health(target).await,
-            Route::Token => self.imds.token(self.pod(peer, target)?, &request.headers),
+            Route::Token => self.imds.token(self.pod(peer.ip, target)?, &request.headers),
             Route::VersionedToken => Err(Error::VersionedToken),
             Route::MethodNotAllowed { allow } => Err(Error::MethodNotAllowed { allow }),
             Route::ListWithoutSlash => caller().map(|_| with_slash(target)),
@@ -93,17 +103,23 @@ impl Front {
     }
 
     /// The pod that asks, once the session token that it presents, if any, is found good.
-    fn caller(&self, peer: IpAddr, request: &Parts, target: &Target<'_>) -> Result<IpAddr, Error> {
-        let pod = self.pod(peer, target)?;
+    fn caller(&self, peer: &Peer, request: &Parts, target: &Target<'_>) -> Result<IpAddr, Error> {
+        let has_token = request.headers.contains_key(token::TOKEN_HEADER);
+        self.metrics.asked(has_token);
+        if !has_token && peer.tokenless.is_due() {
+            tracing::info!(pod_ip = %peer.ip, "this pod asks without session tokens (IMDSv1)");
+        }
+        let pod = self.pod(peer.ip, target)?;
         self.imds.check_token(pod, &request.headers)?;
         Ok(pod)
     }
 
     fn pod(&self, peer: IpAddr, target: &Target<'_>) -> Result<IpAddr, Error> {
-        match target.query_value("ip").filter(|_| self.allow_ip_query) {
-            Some(ip) => ip.parse().map_err(|_| Error::IpQuery),
-            None => Ok(peer),
-        }
+        let Some(ip) = target.query_value("ip").filter(|_| self.allow_ip_query) else {
+            return Ok(peer);
+        };
+        self.metrics.ip_query.inc();
+        ip.parse().map_err(|_| Error::IpQuery)
     }
 
     /// Whether the instance metadata service answers, and, asked deeply, whether a server does.
@@ -116,11 +132,23 @@ impl Front {
         Ok(instance_id)
     }
 
+    /// Counts a connection that is not served at all.
+    pub(crate) fn turned_away(&self, peer: IpAddr, error: &Error) {
+        let reason = error::code(error);
+        self.metrics.refused(reason);
+        if self.limits_told.is_due() {
+            tracing::warn!(pod_ip = %peer, reason, "connections are refused: {error}");
+        }
+    }
+
     fn refusal(&self, peer: IpAddr, request: &Parts, error: &Error) -> Response<Body> {
         let code = error::code(error);
         self.metrics.refused(code);
         let response = error::response(error);
         let (method, path, status) = (&request.method, request.uri.path(), response.status().as_u16());
+        if *error == Error::TooManyRequests && !self.limits_told.is_due() {
+            return response;
+        }
         if response.status().is_server_error() {
             tracing::warn!(pod_ip = %peer, %method, path, status, reason = code, "{error}");
         } else {

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout};
 
 pub use target::Endpoint;
@@ -34,6 +34,8 @@ const IDLE_FOR: Duration = Duration::from_secs(10);
 const SESSION_WITHIN: Duration = Duration::from_secs(1);
 /// The longest answer, in bytes; the service's own limit for user data is 16 KiB.
 const BODY_MAX: usize = 128 * 1024;
+/// Calls at a time; more wait, as long as they may take. The service slows down whoever asks much.
+const CALLS_MAX: usize = 16;
 /// The life asked for a session, in seconds: six hours.
 const SESSION_LIFE: u16 = 21_600;
 /// A session is renewed when this much of it is left.
@@ -48,6 +50,7 @@ pub(crate) struct MetadataService {
     client: Client<HttpConnector, Empty<Bytes>>,
     endpoint: Endpoint,
     session: Mutex<Session>,
+    calls: Semaphore,
 }
 
 /// The agent's standing with the service.
@@ -71,7 +74,7 @@ impl MetadataService {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_FOR)
             .build(connector);
-        Self { client, endpoint, session: Mutex::new(Session::None) }
+        Self { client, endpoint, session: Mutex::new(Session::None), calls: Semaphore::new(CALLS_MAX) }
     }
 
     /// The service's answer to a canonical path: any status but 401, which would be the agent's fault.
@@ -80,6 +83,8 @@ impl MetadataService {
     }
 
     async fn get_in_session(&self, path: &str, query: Option<&str>) -> Result<Response<Bytes>, Error> {
+        // Nobody closes the semaphore, so there always is a permit.
+        let _permit = self.calls.acquire().await;
         let target = target::encode(path, query);
         let session = self.session().await?;
         let answer = self.get_once(&target, session.as_ref()).await?;

@@ -34,7 +34,7 @@ const TO_SERVERS: [Wrong; 4] = [
     ("--grpc-keepalive-permit-without-stream", "perhaps", SWITCH),
 ];
 
-const AGENT: [Wrong; 9] = [
+const AGENT: [Wrong; 12] = [
     ("--server-token-file", "/nowhere/token", "expected a service account token"),
     ("--port", "70000", "0..=65535"),
     ("--bind", "nowhere", "expected"),
@@ -43,6 +43,9 @@ const AGENT: [Wrong; 9] = [
     ("--allow-routes", "iam", "instance-identity"),
     ("--allow-user-data", "perhaps", SWITCH),
     ("--imds-tokens", "v2", "optional, required"),
+    ("--max-connections", "0", "expected 1 to"),
+    ("--max-connections-per-pod", "many", "expected 1 to"),
+    ("--max-requests-per-pod", "0", "expected 1 to"),
     ("--metadata-endpoint", "ftp://imds", "expected http://host"),
     ("--push", "perhaps", SWITCH),
     ("--node-name", "Node_1", "expected the name of a Kubernetes node"),
@@ -167,6 +170,9 @@ fn every_flag_of_an_agent(agent: Invocation) -> Invocation {
         .flag("--allow-routes", "spot,placement")
         .flag("--allow-user-data", true)
         .flag("--imds-tokens", "required")
+        .flag("--max-connections", 500)
+        .flag("--max-connections-per-pod", 50)
+        .flag("--max-requests-per-pod", 20)
         .flag("--server-address-refresh", "1m")
         .flag("--gateway-timeout-creation", "2s")
         .flag("--grpc-keepalive-time-duration", "1m")

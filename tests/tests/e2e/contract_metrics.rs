@@ -17,7 +17,7 @@ type Series = (&'static str, &'static str, &'static [&'static str]);
 const GRPC: &[&str] = &["grpc_method", "grpc_service", "grpc_type"];
 const GRPC_HANDLED: &[&str] = &["grpc_code", "grpc_method", "grpc_service", "grpc_type"];
 
-const AGENT: [Series; 22] = [
+const AGENT: [Series; 25] = [
     ("kiam_metadata_handler_latency_seconds", "histogram", &["handler"]),
     ("kiam_metadata_credential_fetch_errors_total", "counter", &["handler"]),
     ("kiam_metadata_credential_encode_errors_total", "counter", &["handler"]),
@@ -26,6 +26,9 @@ const AGENT: [Series; 22] = [
     ("kiam_metadata_success_total", "counter", &["handler"]),
     ("kiam_metadata_responses_total", "counter", &["code", "handler"]),
     ("kiam_metadata_proxy_requests_blocked_total", "counter", &[]),
+    ("kiam_metadata_refused_total", "counter", &["reason"]),
+    ("kiam_metadata_requests_by_version_total", "counter", &["version"]),
+    ("kiam_metadata_ip_query_total", "counter", &[]),
     ("kiam_interception_connections_total", "counter", &["via"]),
     ("kiam_ledger_answers_total", "counter", &["from"]),
     ("kiam_ledger_bindings", "gauge", &["standing"]),

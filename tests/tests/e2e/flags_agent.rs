@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{Request, StatusCode};
+use kiam_common::testing::metrics::value;
 use kiam_tests::imds::INSTANCE_ID;
 use kiam_tests::real::http::{Answer, LOCALHOST, get, send, try_send};
 use kiam_tests::real::program::Invocation;
 use kiam_tests::real::{eventually, free_port};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::time::Instant;
@@ -89,10 +91,7 @@ async fn sampled_gauges_are_read_no_more_often_than_the_flag_says() {
     for (interval, changes) in [("1ms", true), ("1h", false)] {
         let agent = around.agent("127.0.0.1:1").flag("--prometheus-sync-interval", interval);
         let agent = around.logs.start("agent", &agent).await;
-        let descriptors = async || {
-            let metrics = metrics(&agent).await;
-            kiam_common::testing::metrics::value(&metrics, "process_open_fds").expect("the series")
-        };
+        let descriptors = async || value(&metrics(&agent).await, "process_open_fds").expect("the series");
         let before = descriptors().await;
         let connect = |_| kiam_tests::real::http::connect(LOCALHOST, agent.addresses().main);
         let connections = futures_util::future::join_all((0..20).map(connect)).await;
@@ -113,6 +112,8 @@ async fn the_ip_query_chooses_the_pod_only_where_it_is_allowed() {
     let allowed = around.logs.start("allowed", &agent.clone().flag("--allow-ip-query", true)).await;
     assert_eq!(get(LOCALHOST, allowed.addresses().main, &path).await.body, "reader");
     assert!(around.logs.read().contains("--allow-ip-query"), "development only: it is warned about");
+    let counted = value(&metrics(&allowed).await, "kiam_metadata_ip_query_total");
+    assert_eq!(counted, Some(1.0));
     let ordinary = around.logs.start("ordinary", &agent).await;
     assert_eq!(get(LOCALHOST, ordinary.addresses().main, &path).await.status, StatusCode::NOT_FOUND);
 }
@@ -161,6 +162,43 @@ async fn where_session_tokens_are_required_a_pod_without_one_is_refused() {
     let token = send(pod, agent, life.body(String::new()).expect("sound")).await.body;
     let asked = Request::get(CREDENTIALS).header("x-aws-ec2-metadata-token", token);
     assert_eq!(send(pod, agent, asked.body(String::new()).expect("sound")).await.body, "reader");
+}
+
+/// Opens connections of one pod until one is refused; how many were served, and what the refused one was told.
+async fn connections_until_refused(agent: SocketAddr) -> (usize, String) {
+    let mut served = Vec::new();
+    loop {
+        let mut stream = kiam_tests::real::http::connect(LOCALHOST, agent).await.expect("a connection");
+        // One that is refused may be closed before it has asked.
+        let _written = stream.write_all(b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let mut answer = [0; 512];
+        let length = stream.read(&mut answer).await.expect("an answer");
+        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+        if !answer.starts_with("HTTP/1.1 200 ") {
+            return (served.len(), answer);
+        }
+        served.push(stream);
+    }
+}
+
+#[tokio::test]
+async fn connections_and_requests_are_limited_as_the_flags_say() {
+    let around = Emulated::start().await;
+    let agent = around.agent("127.0.0.1:1");
+    for (flag, status) in [("--max-connections-per-pod", "429"), ("--max-connections", "503")] {
+        let agent = around.logs.start(flag, &agent.clone().flag(flag, 3)).await;
+        let (served, refusal) = connections_until_refused(agent.addresses().main).await;
+        assert!(served == 3 && refusal.starts_with(&format!("HTTP/1.1 {status} ")), "{flag}: {served} {refusal}");
+        assert!(refusal.contains("retry-after: 1"), "{refusal}");
+    }
+
+    // No server is there, so every request for a role waits.
+    let agent = around.logs.start("requests", &agent.flag("--max-requests-per-pod", 2)).await;
+    let waits = || ask_for(agent.addresses().main, LOCALHOST, "reader");
+    let (one, other, third) = tokio::join!(waits(), waits(), waits());
+    let mut statuses = [one, other, third].map(|answer| answer.status.as_u16());
+    statuses.sort_unstable();
+    assert_eq!(statuses, [429, 503, 503]);
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
-//! The metadata port as pods see it: `routes` asks the front directly, `wire` over loopback connections.
+//! The metadata port as pods see it: `routes` asks the front directly, `wire` and `limits` over loopback
+//! connections.
 
 mod ledger;
+mod limits;
 mod routes;
 mod secrets;
 mod wire;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use ::http::{Method, Request};
 use http_body_util::BodyExt as _;
@@ -15,6 +18,7 @@ use kiam_proto::kiam::Credentials;
 use prometheus::Registry;
 
 use super::allowed::{AllowedRoutes, RouteExpression};
+use super::peers::Limits;
 use super::token::{Mint, Tokens};
 use super::*;
 use crate::ledger::{Ledger, Opaque};
@@ -56,6 +60,10 @@ impl Stand {
     }
 
     async fn with(allowed: AllowedRoutes, tokens: Tokens) -> Self {
+        Self::limited(allowed, tokens, Limits { connections: 64, connections_per_pod: 32, requests_per_pod: 16 }).await
+    }
+
+    async fn limited(allowed: AllowedRoutes, tokens: Tokens, limits: Limits) -> Self {
         let (server, metadata, registry) =
             (Arc::new(FakeServer::default()), FakeMetadata::start(Mode::V2).await, Registry::new());
         server.set(POD, Pod::Role("reader", credentials()));
@@ -72,6 +80,8 @@ impl Stand {
             },
             proxy: Proxy { allowed, metadata: metadata.client(), metrics: metrics.clone() },
             allow_ip_query: false,
+            peers: Peers::new(limits),
+            limits_told: Rarely::every(Duration::from_mins(1)),
             metrics,
         };
         Self { front: Arc::new(front), ledger, server, metadata, registry }
@@ -91,7 +101,7 @@ impl Stand {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let (head, body) = self.front.answer(pod.parse().unwrap(), &head).await.into_parts();
+        let (head, body) = self.front.answer(&Peer::new(pod.parse().unwrap(), 64), &head).await.into_parts();
         let text = |(name, value): (&header::HeaderName, &HeaderValue)| {
             (name.as_str().to_owned(), value.to_str().unwrap().to_owned())
         };

@@ -1,0 +1,290 @@
+//! Who is connected to the metadata port, and how much of it each may take. `listener.rs` asks for a place for every
+//! connection, `mod.rs` for a turn for every request.
+//!
+//! What must always hold: nobody waits for a place, and no pod keeps others out. When all places are taken, one that
+//! is idle goes from the pod that has most to one that has less.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kiam_common::rarely::Rarely;
+use tokio::sync::Notify;
+
+use crate::error::Error;
+
+/// How much is served at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections of all pods.
+    pub connections: usize,
+    /// Connections of one pod.
+    pub connections_per_pod: usize,
+    /// Requests of one pod.
+    pub requests_per_pod: usize,
+}
+
+/// How often a pod that asks without session tokens is told of.
+const TELL_OF_TOKENLESS_EVERY: Duration = Duration::from_hours(1);
+/// As many pods are remembered, beside those that are connected, for the sake of what was told of them.
+const REMEMBERED: usize = 4096;
+
+/// Everybody who is connected, and some who were.
+pub(crate) struct Peers {
+    limits: Limits,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    taken: usize,
+    by_ip: HashMap<IpAddr, Entry>,
+}
+
+struct Entry {
+    peer: Arc<Peer>,
+    /// The oldest first.
+    seats: Vec<Arc<Seat>>,
+}
+
+/// One connection, as the others see it.
+#[derive(Debug, Default)]
+struct Seat {
+    busy: AtomicBool,
+    given_away: Notify,
+}
+
+/// One pod, as all of its connections know it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Its address.
+    pub(crate) ip: IpAddr,
+    /// For telling that it asks without session tokens.
+    pub(crate) tokenless: Rarely,
+    requests: AtomicUsize,
+    requests_max: usize,
+}
+
+/// The place of one connection: free again when this is dropped.
+pub(crate) struct Place {
+    /// Whose it is.
+    pub(crate) peer: Arc<Peer>,
+    seat: Arc<Seat>,
+    peers: Arc<Peers>,
+}
+
+/// One request that is being answered.
+pub(crate) struct Turn<'p>(&'p AtomicUsize);
+
+impl Peers {
+    /// Nobody is connected yet.
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, table: Mutex::default() })
+    }
+
+    /// A place for one more connection of the pod with this address.
+    pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Error> {
+        let mut table = self.table();
+        let held = table.by_ip.get(&ip).map_or(0, |entry| entry.seats.len());
+        if held >= self.limits.connections_per_pod {
+            return Err(Error::TooManyConnections);
+        }
+        if table.taken >= self.limits.connections && !table.free_one_for(held) {
+            return Err(Error::Busy);
+        }
+        let (seat, entry) = (Arc::<Seat>::default(), table.entry(ip, self.limits.requests_per_pod));
+        entry.seats.push(seat.clone());
+        let peer = entry.peer.clone();
+        table.taken += 1;
+        Ok(Place { peer, seat, peers: self.clone() })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// What is known of a pod, which may be new.
+    fn entry(&mut self, ip: IpAddr, requests_max: usize) -> &mut Entry {
+        if self.by_ip.len() >= REMEMBERED && !self.by_ip.contains_key(&ip) {
+            self.by_ip.retain(|_, entry| !entry.seats.is_empty());
+        }
+        let new = || Entry { peer: Arc::new(Peer::new(ip, requests_max)), seats: Vec::new() };
+        self.by_ip.entry(ip).or_insert_with(new)
+    }
+
+    /// Takes a place from the pod that has most, for one that has `held`. Only if it stays no worse off than that one,
+    /// and only one that is idle: no request is cut off.
+    fn free_one_for(&mut self, held: usize) -> bool {
+        let most = self.by_ip.values_mut().max_by_key(|entry| entry.seats.len());
+        let Some(entry) = most.filter(|entry| entry.seats.len() >= held + 2) else {
+            return false;
+        };
+        let Some(idle) = entry.seats.iter().position(|seat| !seat.busy.load(Ordering::Relaxed)) else {
+            return false;
+        };
+        entry.seats.remove(idle).given_away.notify_one();
+        self.taken -= 1;
+        true
+    }
+}
+
+impl Place {
+    /// Says whether a request is being answered.
+    pub(crate) fn set_busy(&self, busy: bool) {
+        self.seat.busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// Waits until the place is given to another pod.
+    pub(crate) async fn given_away(&self) {
+        self.seat.given_away.notified().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut table = self.peers.table();
+        let Some(entry) = table.by_ip.get_mut(&self.peer.ip) else {
+            return;
+        };
+        // Not there any more if it was given away.
+        if let Some(own) = entry.seats.iter().position(|seat| Arc::ptr_eq(seat, &self.seat)) {
+            entry.seats.remove(own);
+            table.taken -= 1;
+        }
+    }
+}
+
+impl Peer {
+    /// A pod that may have so many requests answered at a time.
+    pub(crate) fn new(ip: IpAddr, requests_max: usize) -> Self {
+        Self { ip, tokenless: Rarely::every(TELL_OF_TOKENLESS_EVERY), requests: AtomicUsize::new(0), requests_max }
+    }
+
+    /// A turn for one more request.
+    pub(crate) fn begin(&self) -> Result<Turn<'_>, Error> {
+        let turn = Turn(&self.requests);
+        if self.requests.fetch_add(1, Ordering::Relaxed) < self.requests_max {
+            Ok(turn)
+        } else {
+            Err(Error::TooManyRequests)
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn peers(connections: usize, connections_per_pod: usize) -> Arc<Peers> {
+        Peers::new(Limits { connections, connections_per_pod, requests_per_pod: 2 })
+    }
+
+    fn ip(number: u32) -> IpAddr {
+        IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0a00_0000 + number))
+    }
+
+    /// As many places as the pod gets, at most `wanted`.
+    fn take(peers: &Arc<Peers>, pod: u32, wanted: usize) -> Vec<Place> {
+        (0..wanted).map_while(|_| peers.admit(ip(pod)).ok()).collect()
+    }
+
+    #[test]
+    fn a_pod_has_its_own_limit_and_gets_places_back() {
+        let peers = peers(1024, 3);
+        let mut places = take(&peers, 1, 10);
+        assert_eq!(places.len(), 3);
+        assert_eq!(peers.admit(ip(1)).err(), Some(Error::TooManyConnections));
+        assert!(peers.admit(ip(2)).is_ok(), "others are not touched");
+        places.pop();
+        assert!(peers.admit(ip(1)).is_ok());
+    }
+
+    #[test]
+    fn when_all_places_are_taken_an_idle_one_goes_from_whoever_has_most_to_whoever_has_less() {
+        let peers = peers(8, 8);
+        let greedy = take(&peers, 1, 8);
+        assert_eq!(greedy.len(), 8);
+        greedy[0].set_busy(true);
+        let newcomer = take(&peers, 2, 8);
+        assert_eq!(newcomer.len(), 4, "until both have the same");
+        let given_away = |place: &Place| place.given_away().now_or_never().is_some();
+        assert_eq!(
+            greedy.iter().map(given_away).collect::<Vec<_>>(),
+            [false, true, true, true, true, false, false, false]
+        );
+        assert_eq!(peers.admit(ip(1)).err(), Some(Error::Busy));
+        drop(greedy);
+        assert_eq!(peers.table().taken, 4, "what was given away is not given back twice");
+    }
+
+    #[test]
+    fn no_request_is_cut_off_for_a_newcomer() {
+        let peers = peers(4, 4);
+        let greedy = take(&peers, 1, 4);
+        for place in &greedy {
+            place.set_busy(true);
+        }
+        assert_eq!(peers.admit(ip(2)).err(), Some(Error::Busy));
+        greedy[3].set_busy(false);
+        assert!(peers.admit(ip(2)).is_ok());
+    }
+
+    #[test]
+    fn whatever_a_hundred_pods_take_there_is_a_place_for_another() {
+        let peers = peers(1024, 128);
+        let mut places: Vec<_> = (0..100).map(|pod| take(&peers, pod, 128)).collect();
+        assert!(places.iter().all(|places| !places.is_empty()));
+        let mut random = fastrand::Rng::with_seed(1);
+        for round in 0..10_000 {
+            let pod = random.u32(0..100);
+            let held = &mut places[pod as usize];
+            held.truncate(held.len() / 2);
+            held.extend(take(&peers, pod, 128));
+            assert!(peers.admit(ip(1000)).is_ok(), "round {round}");
+            assert!(peers.table().taken <= 1024);
+        }
+    }
+
+    #[test]
+    fn with_more_pods_than_places_the_last_are_told_that_all_are_taken() {
+        let peers = peers(4, 4);
+        let _places: Vec<_> = (0..4).map(|pod| peers.admit(ip(pod)).ok().unwrap()).collect();
+        assert_eq!(peers.admit(ip(9)).err(), Some(Error::Busy));
+        assert_eq!(peers.admit(ip(1)).err(), Some(Error::Busy));
+    }
+
+    #[test]
+    fn only_so_many_pods_are_remembered() {
+        let peers = peers(10, 10);
+        let _connected = peers.admit(ip(0)).ok().unwrap();
+        for pod in 1..100_000 {
+            drop(peers.admit(ip(pod)));
+        }
+        let table = peers.table();
+        assert!(table.by_ip.len() <= REMEMBERED && table.by_ip.contains_key(&ip(0)));
+        assert_eq!(table.taken, 1);
+    }
+
+    #[test]
+    fn a_pods_requests_are_limited_over_all_of_its_connections() {
+        let peers = peers(10, 10);
+        let (one, other) = (peers.admit(ip(1)).ok().unwrap(), peers.admit(ip(1)).ok().unwrap());
+        let first = one.peer.begin().ok().unwrap();
+        let _second = other.peer.begin().ok().unwrap();
+        assert_eq!(one.peer.begin().err(), Some(Error::TooManyRequests));
+        drop(first);
+        assert!(other.peer.begin().is_ok());
+    }
+}
