@@ -34,7 +34,7 @@ const TO_SERVERS: [Wrong; 4] = [
     ("--grpc-keepalive-permit-without-stream", "perhaps", SWITCH),
 ];
 
-const AGENT: [Wrong; 12] = [
+const AGENT: [Wrong; 15] = [
     ("--server-token-file", "/nowhere/token", "expected a service account token"),
     ("--port", "70000", "0..=65535"),
     ("--bind", "nowhere", "expected"),
