@@ -42,7 +42,7 @@ pub enum Error {
     PodAmbiguous {
         /// The IP.
         ip: IpAddr,
-        /// The pods, by namespace and name.
+        /// Some of the pods, by namespace and name.
         pods: Vec<String>,
     },
     /// The pod has no role annotation.

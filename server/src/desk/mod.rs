@@ -12,8 +12,6 @@
 //! concern, never with all nodes or pods. Nothing here knows of gRPC: [`crate::grpc`] has the streams.
 
 mod clerk;
-#[cfg(test)]
-mod tests;
 pub mod told;
 mod tray;
 
@@ -100,6 +98,13 @@ impl Desk {
         for identity in &followed {
             self.vault.retry(identity);
         }
+    }
+
+    /// How many nodes have streams, and how many follow a role identity, all identities together.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let trays = self.trays();
+        (trays.by_node.len(), trays.by_identity.values().map(HashMap::len).sum())
     }
 
     fn trays(&self) -> MutexGuard<'_, Trays> {

@@ -57,6 +57,9 @@ pub struct Pod {
     ips: Box<[IpAddr]>,
 }
 
+/// How many pods with the same IP are named.
+const NAMED: usize = 4;
+
 /// The pods that have an IP.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -64,7 +67,7 @@ pub enum Owner {
     Pod(Arc<Pod>),
     /// None that the server knows.
     Unknown,
-    /// Two or more, by namespace and name.
+    /// Two or more; the first of them by namespace and name.
     Ambiguous(Vec<String>),
 }
 
@@ -122,7 +125,10 @@ impl PodIndex {
         match self.at(ip.to_canonical()) {
             [] => Owner::Unknown,
             [pod] => Owner::Pod(Arc::clone(pod)),
-            pods => Owner::Ambiguous(pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect()),
+            pods => {
+                let name = |pod: &Arc<Pod>| format!("{}/{}", pod.namespace, pod.name);
+                Owner::Ambiguous(pods.iter().take(NAMED).map(name).collect())
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 //! The directory, fed by hand.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::change::{Change, Touched};
 use super::pods::{Owner, PodFields, PodIndex};
 use super::{Directory, NamespaceIndex};
 use crate::fixtures::{directory, identity, namespace, pod, resolver};
@@ -197,4 +199,115 @@ fn a_role_is_wanted_while_a_namespace_that_permits_it_has_a_pod_for_it() {
     assert_eq!(directory.reset_namespaces(draft).demands.len(), 1);
     assert!(directory.is_wanted(&reader));
     assert_eq!((directory.pod_count(), directory.namespace_count()), (1, 1));
+}
+
+/// `node ip` of each address that a change touches, without repetitions.
+fn touched(change: &Change) -> BTreeSet<String> {
+    let Touched::Addresses(addresses) = &change.touched else { panic!("everything is touched") };
+    addresses.iter().map(|address| format!("{} {}", address.node, address.ip)).collect()
+}
+
+fn on(node: &str, fields: PodFields) -> PodFields {
+    PodFields { node: Some(node.into()), ..fields }
+}
+
+#[test]
+fn a_change_touches_the_addresses_that_the_pod_has_and_had() {
+    let mut index = PodIndex::default();
+    let change = index.apply(&pod("a", "10.0.0.1", None), &resolver());
+    assert_eq!(touched(&change), ["node-1 10.0.0.1".to_owned()].into());
+    let change = index.apply(&pod("a", "10.0.0.2", None), &resolver());
+    assert_eq!(touched(&change), ["node-1 10.0.0.1".to_owned(), "node-1 10.0.0.2".to_owned()].into());
+    let change = index.delete("uid-of-a").into();
+    assert_eq!(touched(&change), ["node-1 10.0.0.2".to_owned()].into());
+    assert_eq!(index.ips_of_node("node-1").count(), 0);
+}
+
+#[test]
+fn news_of_a_pod_that_say_nothing_new_touch_nothing() {
+    let mut index = index(&[pod("a", "10.0.0.1", Some("reader"))]);
+    assert_eq!(index.apply(&pod("a", "10.0.0.1", Some("reader")), &resolver()), Change::default());
+    assert_eq!(index.delete("uid-of-nobody"), []);
+}
+
+#[test]
+fn an_address_that_pods_of_two_nodes_have_is_touched_on_both() {
+    let mut index = index(&[on("node-1", pod("a", "10.0.0.1", None))]);
+    let both = BTreeSet::from(["node-1 10.0.0.1".to_owned(), "node-2 10.0.0.1".to_owned()]);
+    assert_eq!(touched(&index.apply(&on("node-2", pod("b", "10.0.0.1", None)), &resolver())), both);
+    assert_eq!(touched(&index.delete_named("team", "b").into()), both);
+}
+
+#[test]
+fn a_pod_that_is_on_no_node_yet_is_nobodys() {
+    let unscheduled = PodFields { node: None, ..pod("a", "10.0.0.1", None) };
+    let mut index = PodIndex::default();
+    assert!(touched(&index.apply(&unscheduled, &resolver())).is_empty());
+    assert!(index.on_node("node-1", ip("10.0.0.1")).is_none());
+}
+
+#[test]
+fn a_nodes_ips_are_those_of_its_own_pods() {
+    let index = index(&[
+        on("node-1", pod("a", "10.0.0.1", None)),
+        on("node-1", pod("b", "fd00::1", None)),
+        on("node-2", pod("c", "10.0.1.1", None)),
+    ]);
+    let mut ips: Vec<_> = index.ips_of_node("node-1").collect();
+    ips.sort_unstable();
+    assert_eq!(ips, [ip("10.0.0.1"), ip("fd00::1")]);
+    assert_eq!(index.on_node("node-1", ip("10.0.1.1")), None);
+}
+
+#[test]
+fn a_namespaces_rule_touches_its_pods_and_a_new_list_everything() {
+    let directory = directory();
+    directory.apply_pod(&pod("a", "10.0.0.1", Some("reader")));
+    directory.apply_pod(&PodFields { namespace: "other".into(), ..pod("b", "10.0.0.2", Some("reader")) });
+    let team = BTreeSet::from(["node-1 10.0.0.1".to_owned()]);
+    assert_eq!(touched(&directory.apply_namespace(&namespace(".*"))), team);
+    assert!(touched(&directory.apply_namespace(&namespace(".*"))).is_empty(), "the same rule");
+    assert_eq!(touched(&directory.delete_namespace("team")), team);
+    assert_eq!(directory.reset_pods(PodIndex::default()).touched, Touched::Everything);
+    assert_eq!(directory.reset_namespaces(NamespaceIndex::default()).touched, Touched::Everything);
+}
+
+/// What the pod at 10.0.0.1 of a node may have: a role, a reason why not, or nothing that is known.
+fn entitled(directory: &Directory, node: &str) -> Option<String> {
+    let entitlement = directory.entitlement(node, ip("10.0.0.1"))?;
+    Some(match entitlement.outcome() {
+        Ok(role) => role.text.to_string(),
+        Err(error) => error.reason().as_str().to_owned(),
+    })
+}
+
+#[test]
+fn a_pod_may_have_its_own_role_where_its_namespace_permits_it() {
+    let directory = directory();
+    assert_eq!(entitled(&directory, "node-1"), None);
+    directory.apply_pod(&pod("a", "10.0.0.1", Some("reader")));
+    assert_eq!(entitled(&directory, "node-1"), None, "its namespace is not known");
+    directory.apply_namespace(&namespace(".*reader"));
+    assert_eq!(entitled(&directory, "node-1").as_deref(), Some("reader"));
+    assert_eq!(entitled(&directory, "node-2"), None, "it is not there");
+    directory.apply_namespace(&namespace(".*writer"));
+    assert_eq!(entitled(&directory, "node-1").as_deref(), Some("Forbidden"));
+    directory.apply_pod(&pod("a", "10.0.0.1", Some("no role")));
+    assert_eq!(entitled(&directory, "node-1").as_deref(), Some("InvalidAnnotation"));
+    directory.apply_pod(&pod("a", "10.0.0.1", None));
+    assert_eq!(entitled(&directory, "node-1").as_deref(), Some("NoRole"));
+}
+
+#[test]
+fn an_address_that_two_pods_have_gives_neither_a_role_on_any_node() {
+    let directory = directory();
+    directory.apply_namespace(&namespace(".*"));
+    directory.apply_pod(&on("node-1", pod("a", "10.0.0.1", Some("reader"))));
+    directory.apply_pod(&on("node-2", pod("b", "10.0.0.1", Some("reader"))));
+    for node in ["node-1", "node-2"] {
+        assert_eq!(entitled(&directory, node).as_deref(), Some("PodAmbiguous"), "{node}");
+    }
+    directory.delete_pod("uid-of-b");
+    assert_eq!(entitled(&directory, "node-1").as_deref(), Some("reader"));
+    assert_eq!(entitled(&directory, "node-2"), None);
 }

@@ -50,7 +50,7 @@ pub enum Denial {
         arn: RoleArn,
         /// The annotation that decides.
         annotation: &'static str,
-        /// Its text.
+        /// Its text, or the beginning of it.
         rule: String,
     },
 }

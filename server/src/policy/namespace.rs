@@ -16,6 +16,9 @@ pub const ALLOWED_ROLES: &str = "iam.amazonaws.com/allowed-roles";
 /// The most memory that one compiled expression may take, in bytes. An annotation that needs more is refused.
 const COMPILED_SIZE_LIMIT: usize = 1 << 20;
 
+/// How much of an annotation a refusal shows, in characters.
+const LONGEST_SHOWN: usize = 200;
+
 /// The annotations of a namespace that say which roles it permits, as they were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamespaceAnnotations {
@@ -94,11 +97,16 @@ impl NamespaceRule {
         match &self.matcher {
             Matcher::Expression(regex) if regex.is_match(arn.as_str()) => Decision::Allowed,
             Matcher::Expression(_) => {
-                Decision::Denied(Denial::NotPermitted { arn: arn.clone(), annotation, rule: self.text.to_string() })
+                Decision::Denied(Denial::NotPermitted { arn: arn.clone(), annotation, rule: self.shown() })
             }
             Matcher::Nothing => Decision::Denied(Denial::NothingPermitted { annotation }),
             Matcher::Unusable(why) => Decision::Denied(Denial::RuleUnusable { annotation, why: why.clone() }),
         }
+    }
+
+    /// Enough of the text to recognise it: every pod that is refused is told, and annotations may be of any length.
+    fn shown(&self) -> String {
+        self.text.chars().take(LONGEST_SHOWN).collect()
     }
 
     /// Whether another rule was compiled from the same text.

@@ -41,6 +41,7 @@ use crate::fixtures::{self, namespace, pod, resolver};
 use crate::issue::Issuer;
 use crate::metrics::{BindingMetrics, EventMetrics, RequestMetrics, StreamMetrics};
 use crate::sts::fake::FakeSts;
+use crate::vault::upkeep;
 
 const NO_LIMITS: Limits = Limits {
     keepalive_time: Duration::ZERO,
@@ -86,6 +87,7 @@ impl Stand {
         let binding_metrics = BindingMetrics::new(&registry).unwrap();
         let mode = mode(&binding_metrics);
         let desk = Arc::new(Desk::new(Arc::clone(&directory), Arc::clone(&vault)));
+        tokio::spawn(upkeep::keep(Arc::clone(&vault), shutdown.clone()));
         tokio::spawn(desk::keep(Arc::clone(&desk), shutdown.clone()));
         let fleet = Arc::<Fleet>::default();
         crate::metrics::fleet(&registry, &fleet).unwrap();
