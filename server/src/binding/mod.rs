@@ -166,11 +166,9 @@ impl Binding {
     }
 
     /// Takes an agent at its word that it is of `node`, if it is.
-    pub async fn admit(&self, evidence: Evidence<'_>, node: &str) -> Result<(), BindingError> {
-        let caller = self.caller(evidence).await?;
-        self.permit(&caller, Some(node)).inspect_err(|error| {
-            let address = evidence.address.map(tracing::field::display);
-            tracing::warn!(address, %caller, node, reason = error.as_str(), "agent refused: {error}");
+    pub fn admit(&self, caller: &Caller, node: &str) -> Result<(), BindingError> {
+        self.permit(caller, Some(node)).inspect_err(|error| {
+            tracing::warn!(agent_of = %caller, node, reason = error.as_str(), "agent refused: {error}");
         })
     }
 

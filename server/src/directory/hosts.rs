@@ -32,3 +32,19 @@ impl HostIndex {
         self.addresses.get(node).is_some_and(|addresses| addresses.contains(&address))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_without_pods_do_not_pile_up() {
+        let (mut hosts, address) = (HostIndex::default(), IpAddr::from([10, 1, 0, 1]));
+        hosts.note(&"kept".into(), &[address], |_| true);
+        for n in 0..100_000 {
+            hosts.note(&n.to_string().into(), &[address], |node| &**node == "kept");
+        }
+        assert!(hosts.addresses.len() <= HostIndex::SMALLEST_SWEEP + 1, "{}", hosts.addresses.len());
+        assert!(hosts.has("kept", address));
+    }
+}

@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::namespace::AGENT_ACCOUNT;
 use super::process::Process;
 use super::{eventually, free_port, installed};
 
@@ -89,6 +90,22 @@ impl KubeApiServer {
         let Output { status, stdout, stderr } = command.output().expect("kubectl starts");
         let printed = String::from_utf8_lossy(&stdout).into_owned();
         if status.success() { Ok(printed) } else { Err(printed + &String::from_utf8_lossy(&stderr)) }
+    }
+
+    /// A token of the agents' account for somebody, as a kubelet asks for one: bound to the agent's pod, if one is named.
+    pub fn agent_token(&self, namespace: &str, audience: &str, pod: Option<&str>) -> String {
+        let audience = format!("--audience={audience}");
+        let mut arguments = vec!["create", "token", AGENT_ACCOUNT, "--namespace", namespace, &audience];
+        let name = pod.map(|pod| format!("--bound-object-name={pod}"));
+        if let Some(name) = &name {
+            arguments.extend(["--bound-object-kind=Pod", name]);
+        }
+        self.kubectl(&arguments).trim().into()
+    }
+
+    /// The key that signs tokens, in PEM.
+    pub fn signing_key(&self) -> String {
+        fs::read_to_string(self.dir.join("sa.key")).expect("the key was written")
     }
 
     /// Whether the server's account has this right in all of the cluster.

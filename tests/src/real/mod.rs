@@ -7,6 +7,7 @@
 pub mod clients;
 pub mod faketime;
 pub mod http;
+pub mod jwt;
 pub mod kube_apiserver;
 pub mod moto;
 pub mod namespace;

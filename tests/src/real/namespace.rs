@@ -20,6 +20,9 @@ pub const EXTERNAL_ID: &str = "iam.amazonaws.com/external-id";
 /// The namespace annotation with the expression that the role's ARN must match.
 pub const PERMITTED: &str = "iam.amazonaws.com/permitted";
 
+/// The service account of agents.
+pub const AGENT_ACCOUNT: &str = "kiam-agent";
+
 /// Annotations and their values.
 pub type Annotations<'a> = &'a [(&'a str, &'a str)];
 
@@ -63,10 +66,27 @@ impl Namespace {
 
     /// Runs a pod at this address.
     pub async fn run_at(&self, ip: Ipv4Addr, name: &str, annotations: Annotations<'_>) -> Pod {
-        let manifest = json!({
-            "metadata": {"name": name, "annotations": map(annotations)},
-            "spec": {"nodeName": "node-a", "containers": [{"name": "app", "image": "app"}]},
-        });
+        self.run_as(ip, name, annotations, json!({"nodeName": "node-a"})).await
+    }
+
+    /// Runs a pod on this node.
+    pub async fn run_on(&self, node: &str, name: &str, annotations: Annotations<'_>) -> Pod {
+        self.run_as(free_ip(), name, annotations, json!({"nodeName": node})).await
+    }
+
+    /// Runs an agent's pod on this node: it has the account `kiam-agent`, and no role.
+    pub async fn run_agent(&self, node: &str, name: &str) -> Pod {
+        let accounts = Api::<core::ServiceAccount>::namespaced(self.client.clone(), &self.name);
+        let account = PatchParams::apply("tests");
+        let manifest = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": AGENT_ACCOUNT}});
+        accounts.patch(AGENT_ACCOUNT, &account, &Patch::Apply(manifest)).await.expect("the agents' account");
+        let spec = json!({"nodeName": node, "hostNetwork": true, "serviceAccountName": AGENT_ACCOUNT});
+        self.run_as(free_ip(), name, &[], spec).await
+    }
+
+    async fn run_as(&self, ip: Ipv4Addr, name: &str, annotations: Annotations<'_>, mut spec: Value) -> Pod {
+        spec["containers"] = json!([{"name": "app", "image": "app"}]);
+        let manifest = json!({"metadata": {"name": name, "annotations": map(annotations)}, "spec": spec});
         self.pods().create(&PostParams::default(), &object(manifest)).await.expect("a pod");
         let pod = Pod { name: name.into(), ip };
         self.set_phase(&pod, "Running").await;

@@ -12,6 +12,7 @@ mod flags_keepalive;
 mod flags_server;
 mod grpc;
 mod kiam_v4;
+mod node_binding;
 mod rbac;
 mod refusals;
 mod resilience;
