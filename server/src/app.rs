@@ -24,11 +24,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::TaskTracker;
 
 use crate::args::ServerArgs;
-use crate::binding::kubernetes::KubernetesReviews;
-use crate::binding::tokens::Tokens;
-use crate::binding::unbound::Unbound;
-use crate::binding::{Binding, Mode};
-use crate::config::{BaseArnSource, Config, NamespacePolicySetting, NodeBinding};
+use crate::config::{BaseArnSource, Config, NamespacePolicySetting, NodeBindingSetting};
 use crate::desk::{self, Desk};
 use crate::directory::Directory;
 use crate::directory::watch::{self, Feed};
@@ -39,6 +35,10 @@ use crate::grpc::node::Supplier;
 use crate::grpc::{self, connection};
 use crate::issue::Issuer;
 use crate::metrics::{self, BindingMetrics, EventMetrics, RequestMetrics, StreamMetrics, VaultMetrics, WatchMetrics};
+use crate::node_binding::kubernetes::KubernetesReviews;
+use crate::node_binding::tokens::Tokens;
+use crate::node_binding::unbound::Unbound;
+use crate::node_binding::{Mode, NodeBinding};
 use crate::policy::namespace::NamespacePolicy;
 use crate::role::autodetect::{self, AutodetectError};
 use crate::role::resolver::{BaseArn, Resolver};
@@ -188,7 +188,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let sink = Arc::new(KubernetesEvents::new(kubernetes.clone()));
     let binding_metrics = BindingMetrics::new(&registry)?;
     let mode = binding_mode(config.node_binding, kubernetes, &clock, &binding_metrics);
-    let binding = Arc::new(Binding::new(mode, Arc::clone(&directory), binding_metrics));
+    let node_binding = Arc::new(NodeBinding::new(mode, Arc::clone(&directory), binding_metrics));
     let (events, recording) = Recorder::new(sink, clock.clone(), EventMetrics::new(&registry)?, background.clone());
     tasks.spawn(recording);
     tasks.spawn(Arc::clone(&identity).keep_current(CERTIFICATES_EVERY, background.clone()));
@@ -197,14 +197,14 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let streams = StreamMetrics::new(&registry)?;
     let supplier = Supplier {
         readiness: readiness.clone(),
-        binding: Arc::clone(&binding),
+        node_binding: Arc::clone(&node_binding),
         desk,
         clock,
         fleet,
         metrics: streams,
         shutdown: shutdown.clone(),
     };
-    let issuer = Issuer { readiness: readiness.clone(), binding, directory, resolver, vault, events, metrics };
+    let issuer = Issuer { readiness: readiness.clone(), node_binding, directory, resolver, vault, events, metrics };
     let health = grpc::unhealthy().await;
     let counted = GrpcMetrics::server(&registry, &grpc::descriptors())?;
     let service = grpc::service(Arc::new(issuer), Arc::new(supplier), &health, &counted)?;
@@ -312,11 +312,16 @@ fn namespace_policy(setting: NamespacePolicySetting, base: BaseArn) -> Namespace
     }
 }
 
-fn binding_mode(setting: NodeBinding, kubernetes: kube::Client, clock: &Clock, metrics: &BindingMetrics) -> Mode {
+fn binding_mode(
+    setting: NodeBindingSetting,
+    kubernetes: kube::Client,
+    clock: &Clock,
+    metrics: &BindingMetrics,
+) -> Mode {
     match setting {
-        NodeBinding::Off => Mode::Off(Unbound::new(metrics.clone())),
-        NodeBinding::PeerIp => Mode::PeerIp,
-        NodeBinding::Token { audience } => {
+        NodeBindingSetting::Off => Mode::Off(Unbound::new(metrics.clone())),
+        NodeBindingSetting::PeerIp => Mode::PeerIp,
+        NodeBindingSetting::Token { audience } => {
             let reviews = Arc::new(KubernetesReviews::new(kubernetes));
             Mode::Token(Tokens::new(reviews, audience, clock.clone(), metrics.clone()))
         }

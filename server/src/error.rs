@@ -8,7 +8,7 @@ use kiam_common::ops::Readiness;
 use kiam_common::reason::Reason;
 use kiam_common::role::ArnError;
 
-use crate::binding::BindingError;
+use crate::node_binding::BindingError;
 use crate::policy::Denial;
 use crate::role::AnnotationError;
 use crate::sts::{StsError, StsErrorKind};

@@ -9,12 +9,12 @@ use kiam_common::credentials::Issued;
 use kiam_common::ops::Readiness;
 use tokio::time::Instant;
 
-use crate::binding::Binding;
 use crate::directory::Directory;
 use crate::directory::pods::{Owner, Pod};
 use crate::error::Error;
 use crate::events::Recorder;
 use crate::metrics::RequestMetrics;
+use crate::node_binding::NodeBinding;
 use crate::policy::node::Caller;
 use crate::policy::{self, Decision};
 use crate::role::resolver::Resolver;
@@ -25,7 +25,7 @@ pub struct Issuer {
     /// Says when the directory is complete.
     pub readiness: Readiness,
     /// Says whose pods an agent may ask for.
-    pub binding: Arc<Binding>,
+    pub node_binding: Arc<NodeBinding>,
     /// Who has which IP, and what namespaces permit.
     pub directory: Arc<Directory>,
     /// Reads the role that a request names.
@@ -81,7 +81,7 @@ impl Issuer {
 
     /// An agent may ask for the pods of its own node.
     fn permit(&self, asked: Asked<'_>, pod: &Pod) -> Result<(), Error> {
-        Ok(self.binding.permit(asked.caller, pod.node.as_deref())?)
+        Ok(self.node_binding.permit(asked.caller, pod.node.as_deref())?)
     }
 
     async fn credentials_of(

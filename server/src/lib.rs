@@ -3,7 +3,6 @@
 
 pub mod app;
 pub mod args;
-pub mod binding;
 pub mod config;
 pub mod desk;
 pub mod directory;
@@ -15,6 +14,7 @@ pub mod grpc;
 pub mod issue;
 mod jitter;
 pub mod metrics;
+pub mod node_binding;
 mod pending;
 pub mod policy;
 pub mod role;

@@ -38,7 +38,7 @@ pub struct Config {
     /// Kubernetes configuration file; none inside a cluster.
     pub kubeconfig: Option<PathBuf>,
     /// How agents are bound to their nodes.
-    pub node_binding: NodeBinding,
+    pub node_binding: NodeBindingSetting,
     /// What goes in front of role names.
     pub base_arn: BaseArnSource,
     /// Which annotation of a namespace permits roles, and how.
@@ -64,7 +64,7 @@ pub enum BaseArnSource {
 
 /// `--node-binding` and `--token-audience`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NodeBinding {
+pub enum NodeBindingSetting {
     /// By their service account tokens.
     Token {
         /// For whom these must be made.
@@ -148,14 +148,14 @@ fn base_arn(args: &ServerArgs) -> Result<BaseArnSource, ConfigError> {
     }
 }
 
-fn node_binding(args: &ServerArgs) -> Result<NodeBinding, ConfigError> {
+fn node_binding(args: &ServerArgs) -> Result<NodeBindingSetting, ConfigError> {
     match args.node_binding {
-        NodeBindingArg::Off => Ok(NodeBinding::Off),
-        NodeBindingArg::PeerIp => Ok(NodeBinding::PeerIp),
+        NodeBindingArg::Off => Ok(NodeBindingSetting::Off),
+        NodeBindingArg::PeerIp => Ok(NodeBindingSetting::PeerIp),
         NodeBindingArg::Token if args.token_audience.is_empty() => Err(ConfigError(
             "--token-audience: \"\" is not valid: expected the audience that agents' tokens are made for".into(),
         )),
-        NodeBindingArg::Token => Ok(NodeBinding::Token { audience: args.token_audience.clone() }),
+        NodeBindingArg::Token => Ok(NodeBindingSetting::Token { audience: args.token_audience.clone() }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tonic::Request;
 
-use crate::binding::{Evidence, Token};
+use crate::node_binding::{Evidence, Token};
 
 /// The scheme of RFC 6750, in any case.
 const BEARER: &str = "bearer ";

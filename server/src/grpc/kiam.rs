@@ -30,7 +30,7 @@ impl Kiam {
 
     /// Which node the agent is of.
     async fn caller<M: Sync>(&self, request: &Request<M>) -> Result<Caller, Status> {
-        let caller = self.issuer.binding.caller(evidence(request)).await.map_err(Error::from);
+        let caller = self.issuer.node_binding.caller(evidence(request)).await.map_err(Error::from);
         caller.map_err(|error| {
             self.issuer.metrics.refused(error.reason());
             status(&error)

@@ -1,14 +1,14 @@
 //! What the server counts. One struct for each component that counts something, all created in [`crate::app`]; every
 //! series with a bounded set of labels is there at 0 from the first scrape.
 
-mod binding;
+mod node_binding;
 mod streams;
 mod vault;
 
 use std::sync::Arc;
 
-pub use binding::{BindingMetrics, ReviewOutcome};
 use kiam_common::reason::Reason;
+pub use node_binding::{BindingMetrics, ReviewOutcome};
 use prometheus::core::Collector;
 use prometheus::{Error, IntCounter, IntCounterVec, Opts, PullingGauge, Registry};
 pub use streams::{StreamMetrics, fleet};

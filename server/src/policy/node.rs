@@ -1,4 +1,4 @@
-//! Whose pods an agent may ask for: those of its own node. Which node that is, [`crate::binding`] finds out.
+//! Whose pods an agent may ask for: those of its own node. Which node that is, [`crate::node_binding`] finds out.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use kiam_common::reason::{Reason, Refusal};
-use kiam_common::testing::metrics::value;
+use kiam_common::testing::metrics::{count, value};
 use kiam_proto::kiam::kiam_service_client::KiamServiceClient;
 use kiam_proto::kiam::{GetPodCredentialsRequest, GetPodRoleRequest};
 use kiam_tests::kube_api::Pod as EmulatedPod;
@@ -57,8 +57,8 @@ impl TwoNodes {
         Calls(channel(self.world.server.addresses().main, &self.world.identities.agent).await)
     }
 
-    async fn count(&self, series: &str) -> f64 {
-        value(&metrics(&self.world.server).await, series).expect("the series")
+    async fn refusals(&self, reason: &str) -> i64 {
+        refusals(&self.world.server, reason).await
     }
 
     fn token(&self, audience: &str, pod: Option<&str>) -> String {
@@ -101,9 +101,9 @@ async fn an_agent_gets_its_own_nodes_pods_and_is_refused_every_others() {
     assert_eq!(nodes.world.ask_for(own, "reader").await.status, StatusCode::OK);
     let refused = nodes.world.ask_for(other, "reader").await;
     assert_eq!((refused.status, refused.field("Code")), (StatusCode::FORBIDDEN, "WrongNode".into()));
-    assert!(nodes.count(r#"kiam_node_binding_refusals_total{reason="wrong_node"}"#).await >= 1.0);
+    assert!(nodes.refusals("wrong_node").await >= 1);
 
-    let before = nodes.count(r#"kiam_node_binding_refusals_total{reason="wrong_node"}"#).await;
+    let before = nodes.refusals("wrong_node").await;
     for (token, own, other) in [(&nodes.tokens[0], own, other), (&nodes.tokens[1], other, own)] {
         assert_eq!(server.role(token, own).await.expect("its own pod's role"), "reader");
         assert!(server.credentials(token, own).await.is_ok());
@@ -111,8 +111,7 @@ async fn an_agent_gets_its_own_nodes_pods_and_is_refused_every_others() {
             assert_eq!(refusal, (Code::PermissionDenied, Reason::WrongNode));
         }
     }
-    let refusals = nodes.count(r#"kiam_node_binding_refusals_total{reason="wrong_node"}"#).await - before;
-    assert!((refusals - 4.0).abs() < f64::EPSILON, "{refusals}");
+    assert_eq!(nodes.refusals("wrong_node").await - before, 4);
     let log = nodes.world.logs.read();
     assert!(log.contains("node-a") && log.contains("node-b"));
     for token in &nodes.tokens {
@@ -148,13 +147,11 @@ async fn tokens_that_are_forged_expired_for_others_unbound_or_revoked_are_refuse
         ("for the API server", nodes.token("https://kubernetes.default.svc", Some("agent-node-a")), "token_refused"),
         ("of no pod", nodes.token(AUDIENCE, None), "not_of_node"),
     ] {
-        let series = format!("kiam_node_binding_refusals_total{{reason=\"{reason}\"}}");
-        let before = nodes.count(&series).await;
+        let before = nodes.refusals(reason).await;
         for refusal in server.refusals(&token, pod).await {
             assert_eq!(refusal, (Code::Unauthenticated, Reason::AgentRefused), "{what}");
         }
-        let refusals = nodes.count(&series).await - before;
-        assert!((refusals - 2.0).abs() < f64::EPSILON, "{what}: {refusals}");
+        assert_eq!(nodes.refusals(reason).await - before, 2, "{what}");
     }
 }
 
@@ -166,7 +163,7 @@ async fn an_agent_without_a_token_is_refused_and_says_so_to_its_pods() {
     let without = world.logs.start("agent-without", &without).await;
     let refused = ask_for(without.addresses().main, IpAddr::V4(nodes.pods[0].ip), "reader").await;
     assert_eq!((refused.status, refused.field("Code")), (StatusCode::SERVICE_UNAVAILABLE, "AgentRefused".into()));
-    assert!(nodes.count(r#"kiam_node_binding_refusals_total{reason="no_token"}"#).await >= 1.0);
+    assert!(nodes.refusals("no_token").await >= 1);
 }
 
 #[tokio::test]
@@ -205,7 +202,7 @@ async fn an_address_binds_an_agent_to_the_node_whose_pods_have_it_as_host() {
     assert_eq!(ask_for(agent.addresses().main, here, "reader").await.status, StatusCode::OK);
     let refused = ask_for(agent.addresses().main, elsewhere.into(), "reader").await;
     assert_eq!((refused.status, refused.field("Code")), (StatusCode::FORBIDDEN, "WrongNode".into()));
-    assert_eq!(refusals(&server, "wrong_node").await, 1.0);
+    assert_eq!(refusals(&server, "wrong_node").await, 1);
 }
 
 #[tokio::test]
@@ -218,7 +215,7 @@ async fn agents_that_nothing_binds_are_served_counted_and_warned_about() {
     assert!(around.logs.read().contains("--node-binding is off"));
 }
 
-async fn refusals(server: &Program, reason: &str) -> f64 {
+async fn refusals(server: &Program, reason: &str) -> i64 {
     let series = format!("kiam_node_binding_refusals_total{{reason=\"{reason}\"}}");
-    value(&metrics(server).await, &series).expect("the series")
+    count(&metrics(server).await, &series).expect("the series")
 }

@@ -23,10 +23,10 @@ use super::evidence::evidence;
 use super::fleet::{Connected, Fleet, Heard, VERSION};
 use super::lifetime::Lifetime;
 use super::status::status;
-use crate::binding::Binding;
 use crate::desk::Desk;
 use crate::error::Error;
 use crate::metrics::StreamMetrics;
+use crate::node_binding::NodeBinding;
 pub use session::End;
 use session::Session;
 use wire::Encoder;
@@ -41,7 +41,7 @@ pub struct Supplier {
     /// Says when the directory is complete: a snapshot must be.
     pub readiness: Readiness,
     /// Says which node an agent may have a stream for.
-    pub binding: Arc<Binding>,
+    pub node_binding: Arc<NodeBinding>,
     /// Knows what each node is to be told.
     pub desk: Arc<Desk>,
     /// The clock that the vault tells the ends of credentials by.
@@ -77,7 +77,7 @@ impl NodeSync for Node {
             node,
             hello,
             peer,
-            binding: self.0.binding.name(),
+            binding: self.0.node_binding.name(),
             since: now,
             sent: AtomicU64::default(),
             heard,
@@ -109,7 +109,7 @@ impl Supplier {
         if !is_node_name(&hello.node) {
             return Err(Error::BadHello("the node in Hello is not the name of a Kubernetes node"));
         }
-        self.binding.admit(evidence(envelope), &hello.node).await?;
+        self.node_binding.admit(evidence(envelope), &hello.node).await?;
         Ok(hello)
     }
 }

@@ -1,8 +1,8 @@
 //! The services over an in-memory connection, with a fake STS and fake events behind them.
 
 mod beside;
-mod binding;
 mod connections;
+mod node_binding;
 mod requests;
 mod streams;
 
@@ -31,8 +31,6 @@ use tonic::transport::{Channel, Endpoint};
 use super::connection::{Limits, serve};
 use super::fleet::Fleet;
 use super::node::Supplier;
-use crate::binding::unbound::Unbound;
-use crate::binding::{Binding, Mode};
 use crate::desk::{self, Desk};
 use crate::directory::Directory;
 use crate::events::Recorder;
@@ -40,6 +38,8 @@ use crate::events::fake::FakeEvents;
 use crate::fixtures::{self, namespace, pod, resolver};
 use crate::issue::Issuer;
 use crate::metrics::{BindingMetrics, EventMetrics, RequestMetrics, StreamMetrics};
+use crate::node_binding::unbound::Unbound;
+use crate::node_binding::{Mode, NodeBinding};
 use crate::sts::fake::FakeSts;
 use crate::vault::upkeep;
 
@@ -91,10 +91,10 @@ impl Stand {
         tokio::spawn(desk::keep(Arc::clone(&desk), shutdown.clone()));
         let fleet = Arc::<Fleet>::default();
         crate::metrics::fleet(&registry, &fleet).unwrap();
-        let binding = Arc::new(Binding::new(mode, Arc::clone(&directory), binding_metrics));
+        let node_binding = Arc::new(NodeBinding::new(mode, Arc::clone(&directory), binding_metrics));
         let supplier = Supplier {
             readiness: readiness.clone(),
-            binding: Arc::clone(&binding),
+            node_binding: Arc::clone(&node_binding),
             desk: Arc::clone(&desk),
             clock: fixtures::clock(),
             fleet,
@@ -103,7 +103,7 @@ impl Stand {
         };
         let issuer = Issuer {
             readiness: readiness.clone(),
-            binding,
+            node_binding,
             directory: Arc::clone(&directory),
             resolver: resolver(),
             vault,

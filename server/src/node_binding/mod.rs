@@ -1,9 +1,9 @@
 //! Node binding: which node an agent is of, by `--node-binding`, and so whose pods it may ask for.
 //!
 //! ```text
-//! grpc: what the agent shows ──► Binding::caller ──► Caller ──► Binding::permit ◄── issue: the pod's node
-//!                                     │                                         ◄── grpc: the stream's node
-//!                                     └─ tokens ─► memory, or a TokenReview
+//! grpc: what an agent shows ─► NodeBinding::caller ─► Caller ─► NodeBinding::permit ◄─ issue: the pod's node
+//!                                   │                               └────────────── ◄─ grpc: the stream's node
+//!                                   └─ tokens ─► memory, or a TokenReview
 //! ```
 //!
 //! What must always hold: what an agent says of itself binds it to nothing; where it cannot be found out which node an
@@ -116,13 +116,13 @@ pub enum Mode {
 
 /// Binds agents to their nodes.
 #[derive(Debug)]
-pub struct Binding {
+pub struct NodeBinding {
     mode: Mode,
     directory: Arc<Directory>,
     metrics: BindingMetrics,
 }
 
-impl Binding {
+impl NodeBinding {
     /// Binds in this way.
     pub fn new(mode: Mode, directory: Arc<Directory>, metrics: BindingMetrics) -> Self {
         Self { mode, directory, metrics }
@@ -166,9 +166,11 @@ impl Binding {
     }
 
     /// Takes an agent at its word that it is of `node`, if it is.
-    pub fn admit(&self, caller: &Caller, node: &str) -> Result<(), BindingError> {
-        self.permit(caller, Some(node)).inspect_err(|error| {
-            tracing::warn!(agent_of = %caller, node, reason = error.as_str(), "agent refused: {error}");
+    pub async fn admit(&self, evidence: Evidence<'_>, node: &str) -> Result<(), BindingError> {
+        let caller = self.caller(evidence).await?;
+        self.permit(&caller, Some(node)).inspect_err(|error| {
+            let address = evidence.address.map(tracing::field::display);
+            tracing::warn!(address, %caller, node, reason = error.as_str(), "agent refused: {error}");
         })
     }
 

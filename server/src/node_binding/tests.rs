@@ -1,4 +1,4 @@
-//! Binding by tokens under paused time, with a fake Kubernetes API; by address; and not at all.
+//! Agents bound by tokens under paused time, with a fake Kubernetes API; by address; and not at all.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const AUDIENCE: &str = "kiam-server";
 /// A binding by tokens.
 struct Stand {
     reviews: Arc<FakeReviews>,
-    binding: Arc<Binding>,
+    binding: Arc<NodeBinding>,
     registry: Registry,
 }
 
@@ -31,7 +31,7 @@ impl Stand {
         let metrics = BindingMetrics::new(&registry).unwrap();
         let clock = Clock::starting_at("2026-11-21T10:00:00Z".parse().unwrap());
         let tokens = Tokens::new(Arc::clone(&reviews) as _, AUDIENCE.into(), clock, metrics.clone());
-        let binding = Arc::new(Binding::new(Mode::Token(tokens), directory(), metrics));
+        let binding = Arc::new(NodeBinding::new(Mode::Token(tokens), directory(), metrics));
         Self { reviews, binding, registry }
     }
 
@@ -59,12 +59,6 @@ fn token(name: &str, end: &str) -> String {
     let end: jiff::Timestamp = end.parse().unwrap();
     let claims = format!(r#"{{"jti":"{name}","exp":{}}}"#, end.as_second());
     format!("e30.{}.c2lnbmF0dXJl", URL_SAFE_NO_PAD.encode(claims))
-}
-
-/// As a stream does.
-async fn admit(binding: &Binding, evidence: Evidence<'_>, node: &str) -> Result<(), BindingError> {
-    let caller = binding.caller(evidence).await?;
-    binding.admit(&caller, node)
 }
 
 fn of_node(node: &str) -> Review {
@@ -210,8 +204,8 @@ async fn an_agent_is_admitted_to_its_own_node_and_no_other() {
     stand.reviews.set(&token, of_node("east-1"));
     let log = CapturedLog::start();
     let evidence = Evidence { token: Some(Token(&token)), ..NOTHING };
-    assert_eq!(admit(&stand.binding, evidence, "east-1").await, Ok(()));
-    assert_eq!(admit(&stand.binding, evidence, "west-2").await, Err(BindingError::WrongNode));
+    assert_eq!(stand.binding.admit(evidence, "east-1").await, Ok(()));
+    assert_eq!(stand.binding.admit(evidence, "west-2").await, Err(BindingError::WrongNode));
     assert_eq!(stand.count(r#"kiam_node_binding_refusals_total{reason="wrong_node"}"#), 1);
     assert!(log.text().contains("east-1") && log.text().contains("west-2"), "{}", log.text());
     assert!(!log.text().contains(&token) && !format!("{:?}", stand.binding).contains(&token));
@@ -220,7 +214,7 @@ async fn an_agent_is_admitted_to_its_own_node_and_no_other() {
 #[tokio::test]
 async fn an_address_is_that_of_the_nodes_whose_pods_say_so() {
     let (registry, directory) = (Registry::new(), directory());
-    let binding = Binding::new(Mode::PeerIp, Arc::clone(&directory), BindingMetrics::new(&registry).unwrap());
+    let binding = NodeBinding::new(Mode::PeerIp, Arc::clone(&directory), BindingMetrics::new(&registry).unwrap());
     let on_host = |name: &str, node: &str, host: &str| PodFields {
         node: Some(node.into()),
         host_network: true,
@@ -236,7 +230,7 @@ async fn an_address_is_that_of_the_nodes_whose_pods_say_so() {
         ("fd00::2", "b", Ok(())),
         ("10.1.0.9", "a", Err(BindingError::WrongNode)),
     ] {
-        assert_eq!(admit(&binding, address(from), node).await, admitted, "{from} {node}");
+        assert_eq!(binding.admit(address(from), node).await, admitted, "{from} {node}");
     }
     assert_eq!(binding.caller(NOTHING).await, Err(BindingError::NoAddress));
 }
@@ -245,9 +239,9 @@ async fn an_address_is_that_of_the_nodes_whose_pods_say_so() {
 async fn agents_that_nothing_binds_are_counted_and_each_program_is_named_once() {
     let (registry, log) = (Registry::new(), CapturedLog::start());
     let metrics = BindingMetrics::new(&registry).unwrap();
-    let binding = Binding::new(Mode::Off(Unbound::new(metrics.clone())), directory(), metrics);
+    let binding = NodeBinding::new(Mode::Off(Unbound::new(metrics.clone())), directory(), metrics);
     for program in ["grpc-go/1.25.1", "tonic/0.14.9", "grpc-go/1.25.1"] {
-        assert_eq!(admit(&binding, Evidence { program, ..address("10.1.0.1") }, "any").await, Ok(()));
+        assert_eq!(binding.admit(Evidence { program, ..address("10.1.0.1") }, "any").await, Ok(()));
     }
     for program in 0..1000 {
         binding.caller(Evidence { program: &program.to_string(), ..NOTHING }).await.unwrap();

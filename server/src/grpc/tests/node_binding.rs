@@ -10,12 +10,12 @@ use kiam_proto::kiam::{GetHealthRequest, GetPodCredentialsRequest, GetPodRoleReq
 use tonic::{Code, Request, Status};
 
 use super::{NO_LIMITS, Stand};
-use crate::binding::Mode;
-use crate::binding::fake::FakeReviews;
-use crate::binding::review::Review;
-use crate::binding::tokens::Tokens;
 use crate::directory::pods::PodFields;
 use crate::fixtures::{namespace, pod};
+use crate::node_binding::Mode;
+use crate::node_binding::fake::FakeReviews;
+use crate::node_binding::review::Review;
+use crate::node_binding::tokens::Tokens;
 
 /// Two nodes with a pod each; the agents' tokens are `token-of-east` and `token-of-west`.
 async fn two_nodes() -> Stand {

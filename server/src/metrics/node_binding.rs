@@ -3,7 +3,7 @@
 use prometheus::{Error, IntCounter, IntCounterVec, Registry};
 
 use super::{counter, counters, registered};
-use crate::binding::BindingError;
+use crate::node_binding::BindingError;
 
 /// What became of a review of an agent's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
