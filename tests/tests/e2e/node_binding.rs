@@ -8,12 +8,17 @@ use kiam_common::reason::{Reason, Refusal};
 use kiam_common::testing::metrics::{count, value};
 use kiam_proto::kiam::kiam_service_client::KiamServiceClient;
 use kiam_proto::kiam::{GetPodCredentialsRequest, GetPodRoleRequest};
+use kiam_proto::node::node_message::Message;
+use kiam_proto::node::node_sync_client::NodeSyncClient;
+use kiam_proto::node::{Hello, NodeMessage, ServerMessage, server_message};
 use kiam_tests::kube_api::Pod as EmulatedPod;
 use kiam_tests::real::eventually;
 use kiam_tests::real::jwt::{forge, strange_key};
-use kiam_tests::real::namespace::{Namespace, Pod, ROLE, free_ip};
+use kiam_tests::real::namespace::{Namespace, PERMITTED, Pod, ROLE, free_ip};
+use kiam_tests::real::program::Invocation;
 use kiam_tests::stack::Program;
 use serde_json::json;
+use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
@@ -36,7 +41,7 @@ impl TwoNodes {
     async fn start() -> Self {
         let kubernetes = shared::kubernetes().await;
         let client = kubernetes.client().await.expect("the API server is there");
-        let namespace = Namespace::create(client, &[(kiam_tests::real::namespace::PERMITTED, ".*")]).await;
+        let namespace = Namespace::create(client, &[(PERMITTED, ".*")]).await;
         let (mut tokens, mut pods) = (Vec::new(), Vec::new());
         for node in ["node-a", "node-b"] {
             let agent = namespace.run_agent(node, &format!("agent-{node}")).await;
@@ -47,8 +52,10 @@ impl TwoNodes {
         let file = directory.path().join("token");
         fs::write(&file, &tokens[0]).expect("the token can be written");
         let sts = shared::moto().await.url();
-        let bound = |server: kiam_tests::real::program::Invocation| server.flag("--node-binding", "token");
-        let world = World::with_flags(sts, bound, |agent| agent.flag("--server-token-file", file.display())).await;
+        let bound = |server: Invocation| server.flag("--node-binding", "token");
+        let of_node_a =
+            |agent: Invocation| agent.flag("--node-name", "node-a").flag("--server-token-file", file.display());
+        let world = World::with_flags(sts, bound, of_node_a).await;
         let (tokens, pods) = (tokens.try_into().expect("two"), pods.try_into().expect("two"));
         Self { world, namespace, tokens, pods }
     }
@@ -80,9 +87,18 @@ impl Calls {
         Ok(KiamServiceClient::new(self.0.clone()).get_pod_credentials(request).await?.into_inner().access_key_id)
     }
 
-    /// What each call says to an agent with this token that asks for this pod.
-    async fn refusals(&self, token: &str, pod: &Pod) -> Vec<(Code, Reason)> {
-        let refused = [self.role(token, pod).await, self.credentials(token, pod).await];
+    /// Opens a stream for a node; its first message.
+    async fn sync(&self, token: &str, node: &str) -> Result<ServerMessage, Status> {
+        let hello = Message::Hello(Hello { node: node.into(), ..Hello::default() });
+        let said = tokio_stream::once(NodeMessage { message: Some(hello) }).chain(tokio_stream::pending());
+        let mut told = NodeSyncClient::new(self.0.clone()).sync(bearing(token, said)).await?.into_inner();
+        Ok(told.message().await?.expect("a message"))
+    }
+
+    /// What each call says to an agent with this token that asks for this pod, or this node.
+    async fn refusals(&self, token: &str, pod: &Pod, node: &str) -> Vec<(Code, Reason)> {
+        let sync = self.sync(token, node).await.map(|message| format!("{message:?}"));
+        let refused = [self.role(token, pod).await, self.credentials(token, pod).await, sync];
         let refused = refused.map(|answer| answer.expect_err("it is refused"));
         refused.iter().map(|status| (status.code(), Refusal::from_status(status).reason)).collect()
     }
@@ -104,14 +120,17 @@ async fn an_agent_gets_its_own_nodes_pods_and_is_refused_every_others() {
     assert!(nodes.refusals("wrong_node").await >= 1);
 
     let before = nodes.refusals("wrong_node").await;
-    for (token, own, other) in [(&nodes.tokens[0], own, other), (&nodes.tokens[1], other, own)] {
+    let (a, b) = (("node-a", own), ("node-b", other));
+    for (token, (node, own), (other_node, other)) in [(&nodes.tokens[0], a, b), (&nodes.tokens[1], b, a)] {
         assert_eq!(server.role(token, own).await.expect("its own pod's role"), "reader");
         assert!(server.credentials(token, own).await.is_ok());
-        for refusal in server.refusals(token, other).await {
+        let welcome = server.sync(token, node).await.expect("its own node's stream").message;
+        assert!(matches!(welcome, Some(server_message::Message::Welcome(welcome)) if welcome.node == node));
+        for refusal in server.refusals(token, other, other_node).await {
             assert_eq!(refusal, (Code::PermissionDenied, Reason::WrongNode));
         }
     }
-    assert_eq!(nodes.refusals("wrong_node").await - before, 4);
+    assert_eq!(nodes.refusals("wrong_node").await - before, 6);
     let log = nodes.world.logs.read();
     assert!(log.contains("node-a") && log.contains("node-b"));
     for token in &nodes.tokens {
@@ -148,10 +167,10 @@ async fn tokens_that_are_forged_expired_for_others_unbound_or_revoked_are_refuse
         ("of no pod", nodes.token(AUDIENCE, None), "not_of_node"),
     ] {
         let before = nodes.refusals(reason).await;
-        for refusal in server.refusals(&token, pod).await {
+        for refusal in server.refusals(&token, pod, "node-a").await {
             assert_eq!(refusal, (Code::Unauthenticated, Reason::AgentRefused), "{what}");
         }
-        assert_eq!(nodes.refusals(reason).await - before, 2, "{what}");
+        assert_eq!(nodes.refusals(reason).await - before, 3, "{what}");
     }
 }
 
@@ -181,7 +200,8 @@ async fn a_token_that_the_kubelet_replaces_is_the_one_that_counts() {
     fs::write(&file, "token-one\n").expect("the token can be written");
     let server = server.flag("--token-audience", "kiam-server.cluster-a");
     let server = around.logs.start("server", &server).await;
-    let agent = around.agent(server.addresses().main).flag("--server-token-file", file.display());
+    let agent = around.agent(server.addresses().main).flag("--node-name", "node-a");
+    let agent = agent.flag("--server-token-file", file.display());
     let program = around.logs.start("agent", &agent).await;
     let (agent, pod) = (program.addresses().main, around.run_pod("reader", "reader"));
     assert_eq!(ask_for(agent, pod, "reader").await.field("Code"), "WrongNode");
@@ -195,7 +215,9 @@ async fn a_token_that_the_kubelet_replaces_is_the_one_that_counts() {
 #[tokio::test]
 async fn an_address_binds_an_agent_to_the_node_whose_pods_have_it_as_host() {
     let around = Emulated::start().await;
-    let (server, agent) = around.run(around.server().flag("--node-binding", "peer-ip")).await;
+    let server = around.logs.start("server", &around.server().flag("--node-binding", "peer-ip")).await;
+    let agent = around.agent(server.addresses().main).flag("--node-name", "node-a").flag("--push", false);
+    let agent = around.logs.start("agent", &agent).await;
     let (here, elsewhere) = (around.run_pod("here", "reader"), free_ip());
     let other = EmulatedPod::new("apps", "elsewhere", "node-b", &elsewhere.to_string(), "reader");
     around.kube.put_pod(&EmulatedPod { host_ip: "10.9.9.9".into(), ..other });
