@@ -20,12 +20,20 @@ use kiam_common::testing::Pki;
 use kiam_common::tls::{Identity, install_crypto_provider};
 use kiam_proto::kiam::GetPodRoleRequest;
 use kiam_proto::kiam::kiam_service_client::KiamServiceClient;
+use kiam_proto::node::bind::Decision;
+use kiam_proto::node::fleet_client::FleetClient;
+use kiam_proto::node::node_message::Message as Said;
+use kiam_proto::node::node_sync_client::NodeSyncClient;
+use kiam_proto::node::server_message::Message;
+use kiam_proto::node::{Hello, ListNodesRequest, NodeMessage};
 use kiam_server::app::{Running, StartError, start};
 use kiam_server::args::ServerArgs;
 use kiam_server::config::Config;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
@@ -162,6 +170,48 @@ async fn a_server_answers_over_mutual_tls_from_what_the_api_lists_and_ends_clean
     shutdown.begin();
     assert_eq!(running.finished().await, Ok(()));
     assert!(TcpStream::connect(ops).await.is_err(), "the operators' listener has ended too");
+}
+
+#[tokio::test]
+async fn an_agent_is_supplied_until_the_server_sends_it_away() {
+    install_crypto_provider();
+    let pki = Pki::new();
+    let (server, agent) = (pki.issue("server", &["localhost"]), pki.issue("agent", &["agent"]));
+    let mut on_node = pod("a", &json!("10.0.0.1"));
+    on_node["spec"] = json!({ "nodeName": "node-1" });
+    let kubeconfig = kubernetes(pki.path(), vec![on_node, pod("elsewhere", &json!("10.0.0.2"))]).await;
+    let shutdown = Shutdown::new();
+    let running = start(config(&server, &kubeconfig, &[]), shutdown.clone()).await.unwrap();
+    let channel = channel(&running, &agent).await;
+    serving(channel.clone()).await;
+
+    let hello = Hello { node: "node-1".into(), agent_version: "0.0.9".into(), ..Hello::default() };
+    let first = NodeMessage { message: Some(Said::Hello(hello)) };
+    let (says, said) = mpsc::channel(1);
+    says.send(first).await.unwrap();
+    let mut told = NodeSyncClient::new(channel.clone()).sync(ReceiverStream::new(said)).await.unwrap().into_inner();
+    let mut next = async || told.message().await.unwrap().unwrap().message.unwrap();
+    assert!(matches!(next().await, Message::Welcome(welcome) if welcome.node == "node-1"));
+    let Message::Bind(bind) = next().await else { panic!("the pod comes first") };
+    assert_eq!((bind.ip.as_str(), bind.pod.unwrap().name.as_str()), ("10.0.0.1", "a"));
+    let Some(Decision::Refusal(refusal)) = bind.decision else { panic!("the namespace permits nothing") };
+    assert_eq!(refusal.reason, "Forbidden");
+    assert!(matches!(next().await, Message::SnapshotEnd(_)));
+
+    let fleet = FleetClient::new(channel.clone()).list_nodes(ListNodesRequest {}).await.unwrap().into_inner();
+    assert_eq!(fleet.nodes.len(), 1);
+    assert!(fleet.nodes[0].peer.starts_with("127.0.0.1:"), "{}", fleet.nodes[0].peer);
+    let metrics = get(running.ops_addr.unwrap(), "/metrics").await;
+    for series in
+        ["kiam_nodes_connected 1", "kiam_nodes_version_mismatch 1", "kiam_node_messages_total{kind=\"bind\"} 1"]
+    {
+        assert!(metrics.lines().any(|line| line == series), "{series} in {metrics}");
+    }
+
+    shutdown.begin();
+    assert!(matches!(next().await, Message::GoAway(_)));
+    drop((says, told));
+    assert_eq!(running.finished().await, Ok(()));
 }
 
 #[tokio::test]

@@ -17,11 +17,9 @@ mod tray;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use kiam_common::role::RoleIdentity;
 use kiam_common::shutdown::Shutdown;
-use tokio::time::MissedTickBehavior;
 
 use crate::directory::Directory;
 use crate::directory::change::Touched;
@@ -31,8 +29,6 @@ use tray::Tray;
 
 /// How many streams a node may have: the agent's, and some that it has left and that nobody has missed yet.
 const STREAMS_A_NODE: usize = 4;
-/// How often STS is asked again for roles that it refused and that pods of connected nodes have.
-const RETRY_EVERY: Duration = Duration::from_secs(5);
 
 /// Who is to be told of what.
 pub struct Desk {
@@ -92,14 +88,6 @@ impl Desk {
         }
     }
 
-    /// Pods that are supplied do not ask, so nobody else would ask STS again.
-    fn retry(&self) {
-        let followed: Vec<_> = self.trays().by_identity.keys().map(Arc::clone).collect();
-        for identity in &followed {
-            self.vault.retry(identity);
-        }
-    }
-
     /// How many nodes have streams, and how many follow a role identity, all identities together.
     #[cfg(test)]
     pub(crate) fn size(&self) -> (usize, usize) {
@@ -114,12 +102,9 @@ impl Desk {
 
 /// Passes on what is new in the vault, until the shutdown.
 pub async fn keep(desk: Arc<Desk>, shutdown: Shutdown) {
-    let mut retries = tokio::time::interval(RETRY_EVERY);
-    retries.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             identities = desk.vault.landings().next() => desk.look_at(&identities),
-            _ = retries.tick() => desk.retry(),
             () = shutdown.begun() => return,
         }
     }

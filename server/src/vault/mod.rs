@@ -193,13 +193,6 @@ impl Vault {
         Supply::Awaited
     }
 
-    /// Asks STS again for what it refused, once the pause after that is over.
-    pub fn retry(&self, identity: &Arc<RoleIdentity>) {
-        if let Some(place) = self.entries.get(&**identity) {
-            place.retry(self.launcher.clock.now(), || self.launcher.launch(identity, &place));
-        }
-    }
-
     /// Where there is something new.
     pub fn landings(&self) -> &Landings {
         &self.launcher.landings

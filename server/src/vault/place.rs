@@ -97,14 +97,6 @@ impl Place {
         }
     }
 
-    /// Calls `launch` if it is time to call STS, even for a role that it refused the last time.
-    pub(super) fn retry(&self, now: Timestamp, launch: impl FnOnce() -> Boarding) {
-        let mut state = self.state();
-        if state.entry.is_due(now) {
-            state.launch(launch);
-        }
-    }
-
     /// The flight under way and its rank.
     pub(super) fn under_way(&self, now: Timestamp) -> Option<(Ticket, Rank)> {
         let state = self.state();
