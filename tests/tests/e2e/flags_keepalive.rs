@@ -89,18 +89,26 @@ async fn idle_connections_are_pinged_by_whom_the_flags_say() {
 }
 
 #[tokio::test]
-async fn a_connection_whose_pings_are_not_answered_is_given_up() {
+async fn a_connection_whose_pings_are_not_answered_is_given_up_when_the_flag_says() {
     let around = Emulated::start().await;
     for (name, ours, theirs) in [("agent", "100ms", "1h"), ("server", "1h", "100ms")] {
-        let server = around.server().flag(TIME, theirs).flag(TIMEOUT, "100ms");
-        let server = around.logs.start(name, &server).await;
-        let wire = Arc::new(Wire::default());
-        let (addr, _accepting) = wire.to(server.addresses().main).await;
-        let agent = around.agent(addr).flag(TIME, ours).flag(TIMEOUT, "100ms").flag(WITHOUT_STREAM, true);
-        let agent = around.logs.start(name, &agent).await;
-        wait_until_ready(&agent).await;
-        wire.swallows_everything.store(true, Ordering::Relaxed);
-        eventually("the connection to be given up", async || (wire.closed.load(Ordering::Relaxed) > 0).then_some(()))
-            .await;
+        for (timeout, given_up) in [("100ms", true), ("1h", false)] {
+            let server = around.server().flag(TIME, theirs).flag(TIMEOUT, timeout);
+            let server = around.logs.start(name, &server).await;
+            let wire = Arc::new(Wire::default());
+            let (addr, _accepting) = wire.to(server.addresses().main).await;
+            let agent = around.agent(addr).flag(TIME, ours).flag(TIMEOUT, timeout).flag(WITHOUT_STREAM, true);
+            let agent = around.logs.start(name, &agent).await;
+            wait_until_ready(&agent).await;
+            wire.swallows_everything.store(true, Ordering::Relaxed);
+            let closed = async || (wire.closed.load(Ordering::Relaxed) > 0).then_some(());
+            if given_up {
+                eventually("the connection to be given up", closed).await;
+            } else {
+                // Longer than the flag's default.
+                sleep(Duration::from_millis(2500)).await;
+                assert_eq!(closed().await, None, "{name}");
+            }
+        }
     }
 }
