@@ -1,10 +1,10 @@
 //! How fast credentials come, against the least that the libraries underneath can do: `cargo bench --bench credentials`.
 //!
-//! Three comparisons, each side in processes of its own, measured in turns (A B A B …), medians of the turns:
+//! Each side in processes of its own, measured in turns (A B A B …), medians of the turns:
 //!
-//! - the agent, asked over 32 keep-alive connections, each request going through the server, against a bare hyper
-//!   server that answers the same bytes; once by one pod, whose simultaneous requests share calls to the server, and
-//!   once by as many pods as connections, which share nothing;
+//! - the agent that a server supplies, against a bare hyper server that answers the same bytes: 32 connections kept, a
+//!   connection for each request, and the time that answers take at a fixed rate;
+//! - an agent that asks the server for each request (`--no-push`, as it does beside servers of Kiam's), likewise;
 //! - the server's `GetPodCredentials`, 64 calls in flight on one mutual-TLS connection, against a bare tonic service
 //!   that answers the same message over the same TLS.
 //!
@@ -26,7 +26,8 @@ use kiam_tests::stack::{Setup, Stack};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use report::Comparison;
+use load::{Connections, Question};
+use report::{Comparison, Target};
 
 const ROLE: &str = "reader";
 const PATH: &str = "/latest/meta-data/iam/security-credentials/reader";
@@ -34,6 +35,8 @@ const TURNS: usize = 5;
 const TURN: Duration = Duration::from_secs(3);
 const CONNECTIONS: usize = 32;
 const IN_FLIGHT: usize = 64;
+/// Requests a second where it is the time that counts.
+const PACE: u32 = 5000;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -43,9 +46,14 @@ async fn main() {
     match words.as_slice() {
         ["bare-hyper", body] => serve_on_all_cores(bare::hyper((*body).to_owned().into())),
         ["bare-tonic", cert, key, ca] => serve_on_all_cores(bare::tonic(files(cert, key, ca), credentials())),
-        ["load-http", target, pods] => {
-            let pods = &sources()[..pods.parse().expect("a number")];
-            println!("{}", load::http(address(target), PATH, pods, CONNECTIONS, TURN).await);
+        ["load-http", target] => {
+            println!("{}", load::http(&question(target), Connections::Kept, CONNECTIONS, TURN).await);
+        }
+        ["load-http-new", target] => {
+            println!("{}", load::http(&question(target), Connections::New, CONNECTIONS, TURN).await);
+        }
+        ["load-http-paced", target] => {
+            println!("{}", load::http_paced(&question(target), PACE, 32, TURN).await);
         }
         ["load-grpc", target, cert, key, ca] => {
             let pod = sources()[0].to_string();
@@ -55,8 +63,72 @@ async fn main() {
     }
 }
 
-/// Runs both comparisons and prints what they found.
+/// Runs all comparisons and prints what they found.
 async fn compare() {
+    let mut stack = stack().await;
+    let agent = stack.nodes[0].agent.addresses().main;
+    let mut asking = stack.another_agent("asking", &["--no-push"]).await.expect("another agent starts");
+    let asking_agent = asking.addresses().main;
+    let body = load::one(&question(&agent.to_string())).await;
+    let mut hyper = Yardstick::start(&["bare-hyper", &body]).await;
+    let (client, server_files) = (paths(&stack.issue("bench")), paths(&stack.issue("localhost")));
+    let mut tonic =
+        Yardstick::start(&[&["bare-tonic"], server_files.each_ref().map(String::as_str).as_slice()].concat()).await;
+
+    let comparison = |key, what, target| Comparison { key, what, target, pairs: Vec::new() };
+    let mut through_http = [
+        (
+            comparison("kept_vs_hyper", "agent, 32 connections / bare hyper, answers/s", Target::AtLeast(0.90)),
+            "load-http",
+            agent,
+        ),
+        (
+            comparison(
+                "new_vs_hyper",
+                "agent, a connection for each request / bare hyper, answers/s",
+                Target::AtLeast(0.90),
+            ),
+            "load-http-new",
+            agent,
+        ),
+        (
+            comparison("p99_vs_hyper", "agent, 5,000 requests a second / bare hyper, p99 in us", Target::AtMost(1.50)),
+            "load-http-paced",
+            agent,
+        ),
+        (
+            comparison(
+                "asking_vs_hyper",
+                "agent that asks the server each time / bare hyper, answers/s",
+                Target::AtLeast(0.20),
+            ),
+            "load-http",
+            asking_agent,
+        ),
+    ];
+    let what = "server, 64 calls in flight on one connection / bare tonic, answers/s";
+    let mut unary = comparison("server_unary_vs_tonic", what, Target::AtLeast(0.85));
+    for _ in 0..TURNS {
+        for (comparison, load, target) in &mut through_http {
+            let yardstick = measured(&[load, &hyper.address]).await;
+            comparison.pairs.push((yardstick, measured(&[load, &target.to_string()]).await));
+        }
+        let grpc = |target: &str| {
+            let words = [&["load-grpc".to_owned(), target.to_owned()], client.as_slice()].concat();
+            async move { measured(&words.iter().map(String::as_str).collect::<Vec<_>>()).await }
+        };
+        let yardstick = grpc(&tonic.address).await;
+        unary.pairs.push((yardstick, grpc(&stack.server.addresses().main.to_string()).await));
+    }
+    report::print(&through_http.into_iter().map(|(comparison, ..)| comparison).chain([unary]).collect::<Vec<_>>());
+    hyper.child.kill().await.expect("the yardstick ends");
+    tonic.child.kill().await.expect("the yardstick ends");
+    asking.stop().await.expect("the agent stops");
+    stack.stop().await.expect("the programs stop");
+}
+
+/// A server, and an agent whose node has a pod at each of the sources.
+async fn stack() -> Stack {
     let setup = Setup {
         binary: PathBuf::from(env!("CARGO_BIN_EXE_kiam-sandbox")),
         nodes: vec!["node-a"],
@@ -65,47 +137,12 @@ async fn compare() {
         server_environment: Vec::new(),
         agent_flags: Vec::new(),
     };
-    let mut stack = Stack::start(setup).await.expect("the stack starts");
+    let stack = Stack::start(setup).await.expect("the stack starts");
     stack.kube.put_namespace("bench", &[("iam.amazonaws.com/permitted", ".*")]);
     for (number, source) in sources().iter().enumerate() {
         stack.kube.put_pod(&Pod::new("bench", &format!("pod-{number}"), "node-a", &source.to_string(), ROLE));
     }
-    let agent = stack.nodes[0].agent.addresses().main;
-    let body = load::one(agent, PATH, sources()[0]).await;
-
-    let mut hyper = Yardstick::start(&["bare-hyper", &body]).await;
-    let client = stack.issue("bench");
-    let server_files = stack.issue("localhost");
-    let mut tonic =
-        Yardstick::start(&[&["bare-tonic"], paths(&server_files).each_ref().map(String::as_str).as_slice()].concat())
-            .await;
-
-    let through_both = |key, what| Comparison { key, what, target: 0.20, pairs: Vec::new() };
-    let mut one_pod = through_both("one_pod_vs_hyper", "agent and server, 32 connections of one pod / bare hyper");
-    let mut all_pods = through_both("all_pods_vs_hyper", "agent and server, 32 connections of 32 pods / bare hyper");
-    let mut unary = Comparison {
-        key: "server_unary_vs_tonic",
-        what: "server, 64 in flight on one connection / bare tonic",
-        target: 0.85,
-        pairs: Vec::new(),
-    };
-    for _ in 0..TURNS {
-        for (comparison, pods) in [(&mut one_pod, "1"), (&mut all_pods, "32")] {
-            let yardstick = rate(&["load-http", &hyper.address, pods]).await;
-            comparison.pairs.push((yardstick, rate(&["load-http", &agent.to_string(), pods]).await));
-        }
-        let files = paths(&client);
-        let grpc = |target: String| {
-            let words = [&["load-grpc".to_owned(), target], files.as_slice()].concat();
-            async move { rate(&words.iter().map(String::as_str).collect::<Vec<_>>()).await }
-        };
-        let yardstick = grpc(tonic.address.clone()).await;
-        unary.pairs.push((yardstick, grpc(stack.server.addresses().main.to_string()).await));
-    }
-    report::print(&[one_pod, all_pods, unary]);
-    hyper.child.kill().await.expect("the yardstick ends");
-    tonic.child.kill().await.expect("the yardstick ends");
-    stack.stop().await.expect("the programs stop");
+    stack
 }
 
 /// A bare server in a process of its own.
@@ -124,12 +161,12 @@ impl Yardstick {
     }
 }
 
-/// Runs a load generator in a process of its own; answers a second.
-async fn rate(words: &[&str]) -> f64 {
+/// Runs a load generator in a process of its own; what it measured.
+async fn measured(words: &[&str]) -> f64 {
     let mut child = again(words).stdout(Stdio::piped()).spawn().expect("this binary runs again");
     let mut printed = String::new();
-    child.stdout.take().expect("it is piped").read_to_string(&mut printed).await.expect("a rate");
-    printed.trim().parse().expect("a rate")
+    child.stdout.take().expect("it is piped").read_to_string(&mut printed).await.expect("a number");
+    printed.trim().parse().expect("a number")
 }
 
 fn again(words: &[&str]) -> Command {
@@ -141,6 +178,11 @@ fn again(words: &[&str]) -> Command {
 /// The yardsticks get the runtime that the programs have.
 fn serve_on_all_cores(server: impl Future<Output = ()> + Send + 'static) {
     std::thread::spawn(|| tokio::runtime::Runtime::new().expect("a runtime").block_on(server)).join().expect("serving");
+}
+
+/// For credentials, asked by all pods.
+fn question(target: &str) -> Question {
+    Question { target: address(target), path: PATH, sources: sources() }
 }
 
 /// The pods' addresses.

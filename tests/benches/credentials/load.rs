@@ -15,6 +15,7 @@ use kiam_proto::kiam::kiam_service_client::KiamServiceClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 /// A counter that many workers add to until time is up.
 #[derive(Clone, Default)]
@@ -28,7 +29,7 @@ impl Tally {
     async fn rate(&self, duration: Duration) -> f64 {
         tokio::time::sleep(duration / 5).await;
         self.answers.store(0, Ordering::Relaxed);
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         tokio::time::sleep(duration).await;
         let answers = self.answers.load(Ordering::Relaxed);
         self.over.store(true, Ordering::Relaxed);
@@ -38,46 +39,99 @@ impl Tally {
     }
 }
 
-/// Answers a second from `GET path` at `target` over keep-alive connections, shared evenly among the `sources`.
-pub(crate) async fn http(
-    target: SocketAddr,
-    path: &str,
-    sources: &[IpAddr],
-    connections: usize,
-    duration: Duration,
-) -> f64 {
+/// How requests use connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Connections {
+    /// Each worker keeps one.
+    Kept,
+    /// Each request has its own, as most SDKs' do.
+    New,
+}
+
+/// What to ask, and from where.
+#[derive(Clone)]
+pub(crate) struct Question {
+    /// Who is asked.
+    pub(crate) target: SocketAddr,
+    /// The path of the GET.
+    pub(crate) path: &'static str,
+    /// The pods that ask in turns.
+    pub(crate) sources: Vec<IpAddr>,
+}
+
+impl Question {
+    /// The whole request.
+    fn bytes(&self) -> Arc<[u8]> {
+        format!("GET {} HTTP/1.1\r\nhost: {}\r\n\r\n", self.path, self.target).into_bytes().into()
+    }
+
+    async fn connect(target: SocketAddr, source: IpAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::new(source, 0)).expect("a pod's address");
+        let stream = socket.connect(target).await.expect("the target listens");
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        stream
+    }
+}
+
+/// Answers a second, asked by so many workers.
+pub(crate) async fn http(question: &Question, connections: Connections, workers: usize, duration: Duration) -> f64 {
     let tally = Tally::default();
-    let request: Arc<[u8]> = format!("GET {path} HTTP/1.1\r\nhost: {target}\r\n\r\n").into_bytes().into();
-    let mut workers = JoinSet::new();
-    for source in sources.iter().cycle().take(connections) {
-        let (tally, request, source) = (tally.clone(), Arc::clone(&request), *source);
-        workers.spawn(async move {
-            let socket = TcpSocket::new_v4().expect("a socket");
-            socket.bind(SocketAddr::new(source, 0)).expect("a pod's address");
-            let mut stream = socket.connect(target).await.expect("the target listens");
-            stream.set_nodelay(true).expect("TCP_NODELAY");
+    let request = question.bytes();
+    let mut working = JoinSet::new();
+    for source in question.sources.iter().cycle().take(workers) {
+        let (tally, request, source, target) = (tally.clone(), Arc::clone(&request), *source, question.target);
+        working.spawn(async move {
+            let mut stream = Question::connect(target, source).await;
             let mut buffer = vec![0; 16 * 1024];
             while !tally.over.load(Ordering::Relaxed) {
                 stream.write_all(&request).await.expect("the target reads");
                 read_answer(&mut stream, &mut buffer).await;
                 tally.answers.fetch_add(1, Ordering::Relaxed);
+                if connections == Connections::New {
+                    stream = Question::connect(target, source).await;
+                }
             }
         });
     }
     let rate = tally.rate(duration).await;
-    while let Some(worker) = workers.join_next().await {
+    while let Some(worker) = working.join_next().await {
         worker.expect("no worker failed: every answer was 200");
     }
     rate
 }
 
-/// The body of one answer to `GET path` at `target`.
-pub(crate) async fn one(target: SocketAddr, path: &str, source: IpAddr) -> String {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind(SocketAddr::new(source, 0)).expect("a pod's address");
-    let mut stream = socket.connect(target).await.expect("the target listens");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {target}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("the target reads");
+/// The 99th percentile of the answers' times in microseconds, asked `rate` times a second over so many kept
+/// connections. Counted from when each request was due, so that one slow answer does not hide those behind it.
+pub(crate) async fn http_paced(question: &Question, rate: u32, connections: u32, duration: Duration) -> f64 {
+    let (start, request) = (Instant::now() + Duration::from_millis(100), question.bytes());
+    let mut workers = JoinSet::new();
+    for (number, source) in (0..connections).zip(question.sources.iter().cycle()) {
+        let (request, source, target) = (Arc::clone(&request), *source, question.target);
+        workers.spawn(async move {
+            let mut stream = Question::connect(target, source).await;
+            let mut buffer = vec![0; 16 * 1024];
+            let mut times = Vec::new();
+            let mut due = start + Duration::from_secs(1) * number / rate;
+            while due < start + duration {
+                sleep_until(due).await;
+                stream.write_all(&request).await.expect("the target reads");
+                read_answer(&mut stream, &mut buffer).await;
+                times.push(due.elapsed());
+                due += Duration::from_secs(1) * connections / rate;
+            }
+            times
+        });
+    }
+    let mut times: Vec<Duration> = workers.join_all().await.into_iter().flatten().collect();
+    times.sort_unstable();
+    times[times.len() * 99 / 100].as_secs_f64() * 1e6
+}
+
+/// The body of one answer to the first pod.
+pub(crate) async fn one(question: &Question) -> String {
+    let mut stream = Question::connect(question.target, question.sources[0]).await;
+    stream.write_all(&question.bytes()).await.expect("the target reads");
     let mut buffer = vec![0; 16 * 1024];
     let body = read_answer(&mut stream, &mut buffer).await;
     String::from_utf8(buffer[body].to_vec()).expect("JSON")

@@ -19,7 +19,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::runtime::Handle;
 
 pub use metadata::{CONTAINER_CREDENTIALS, METADATA, MetadataWorld};
-pub use world::{HOSTS, Pod, World};
+pub use world::{HOSTS, Link, Pod, World};
 
 /// Set in the process that a test runs in.
 const INSIDE: &str = "KIAM_TEST_INSIDE";

@@ -35,11 +35,52 @@ pub struct World {
     pods: u8,
 }
 
+/// How a network plugin connects pods to the node.
+#[derive(Clone, Copy, Debug)]
+pub enum Link<'a> {
+    /// By a route to each pod's own interface: Calico, the VPC CNI.
+    Routed,
+    /// By a bridge of this name: flannel, kindnet.
+    Bridged(&'a str),
+}
+
+impl Link<'_> {
+    /// Gives the pod its addresses, and its way to the node by an interface of this name.
+    fn connect(self, pod: &Pod, interface: &str) {
+        let (Pod { namespace, name, .. }, [v4, v6]) = (pod, pod.ips);
+        sh(&format!("ip link add {interface} type veth peer name eth0 netns {name}"));
+        namespace.ip(&format!("addr add {v4}/32 dev eth0"));
+        namespace.ip(&format!("addr add {v6}/128 dev eth0 nodad"));
+        namespace.ip("link set eth0 up");
+        namespace.ip("route add 10.1.0.1 dev eth0");
+        namespace.ip("route add default via 10.1.0.1");
+        namespace.ip("-6 route add default via fe80::1 dev eth0");
+        match self {
+            Self::Routed => sh(&format!(
+                "ip addr add 10.1.0.1/32 dev {interface}; ip addr add fe80::1/64 dev {interface} nodad
+                 ip link set {interface} up; ip route add {v4}/32 dev {interface}; ip route add {v6}/128 dev {interface}"
+            )),
+            Self::Bridged(bridge) => {
+                if !sh("ip -o link").contains(&format!(" {bridge}: ")) {
+                    sh(&format!(
+                        "ip link add {bridge} type bridge; ip link set {bridge} up; ip addr add 10.1.0.1/24 dev {bridge}
+                         ip addr add fe80::1/64 dev {bridge} nodad; ip route add fd00:b::/64 dev {bridge}"
+                    ));
+                }
+                sh(&format!("ip link set {interface} master {bridge} up"))
+            }
+        };
+        namespace.connected_to(interface);
+    }
+}
+
 /// A pod.
 #[derive(Clone, Debug)]
 pub struct Pod {
     /// Its addresses: IPv4 and IPv6.
     pub ips: [IpAddr; 2],
+    /// Its name.
+    pub name: String,
     /// The role that its annotation names: no other pod has it.
     pub role: String,
     /// Its network.
@@ -67,50 +108,53 @@ impl World {
 
     /// A pod behind an interface of this name, as network plugins make them that route.
     pub fn pod(&mut self, interface: &str) -> Pod {
-        let pod = self.add_pod(interface);
-        let [v4, v6] = pod.ips;
-        sh(&format!(
-            "ip addr add 10.1.0.1/32 dev {interface}; ip addr add fe80::1/64 dev {interface} nodad
-             ip link set {interface} up; ip route add {v4}/32 dev {interface}; ip route add {v6}/128 dev {interface}"
-        ));
-        pod.namespace.connected_to(interface);
+        let pod = self.next_pod();
+        Link::Routed.connect(&pod, interface);
+        self.announce(&pod);
         pod
     }
 
     /// A pod behind the bridge of this name.
     pub fn pod_on_bridge(&mut self, bridge: &str) -> Pod {
-        if !sh("ip -o link").contains(&format!(" {bridge}: ")) {
-            sh(&format!(
-                "ip link add {bridge} type bridge; ip link set {bridge} up; ip addr add 10.1.0.1/24 dev {bridge}
-                 ip addr add fe80::1/64 dev {bridge} nodad; ip route add fd00:b::/64 dev {bridge}"
-            ));
-        }
-        let interface = format!("veth{}", self.pods + 1);
-        let pod = self.add_pod(&interface);
-        sh(&format!("ip link set {interface} master {bridge} up"));
-        pod.namespace.connected_to(&interface);
+        let pod = self.next_pod();
+        Link::Bridged(bridge).connect(&pod, &format!("veth{}", self.pods));
+        self.announce(&pod);
         pod
     }
 
-    /// The pod's side, and the API's.
-    fn add_pod(&mut self, interface: &str) -> Pod {
-        self.pods += 1;
-        let number = self.pods;
-        let (name, role) = (format!("pod-{number}"), format!("role-{number}"));
-        let v4 = Ipv4Addr::new(10, 1, 0, 10 + number);
-        let v6 = Ipv6Addr::new(0xfd00, 0xb, 0, 0, 0, 0, 0, 0x10 + u16::from(number));
-        let namespace = Namespace::add(&name);
-        sh(&format!("ip link add {interface} type veth peer name eth0 netns {name}"));
-        namespace.ip(&format!("addr add {v4}/32 dev eth0"));
-        namespace.ip(&format!("addr add {v6}/128 dev eth0 nodad"));
-        namespace.ip("link set eth0 up");
-        namespace.ip("route add 10.1.0.1 dev eth0");
-        namespace.ip("route add default via 10.1.0.1");
-        namespace.ip("-6 route add default via fe80::1 dev eth0");
-        let mut object = kube_api::Pod::new("default", &name, "node-a", &v4.to_string(), &role);
+    /// Another pod with the addresses of one whose network goes, and its interface with it. The Kubernetes API does not
+    /// know yet.
+    pub fn replacement(&mut self, old: &Pod, link: Link<'_>, interface: &str) -> Pod {
+        // The interface goes with the namespace that its other end is in, some time after.
+        sh(&format!(
+            "before=$(ip -o link | wc -l); ip netns del {}; while [ $(ip -o link | wc -l) = $before ]; do sleep 0.01; done",
+            old.name
+        ));
+        let pod = Pod { ips: old.ips, ..self.next_pod() };
+        link.connect(&pod, interface);
+        pod
+    }
+
+    /// Tells the Kubernetes API of a pod.
+    pub fn announce(&self, pod: &Pod) {
+        let [v4, v6] = pod.ips;
+        let mut object = kube_api::Pod::new("default", &pod.name, "node-a", &v4.to_string(), &pod.role);
         object.ips.push(v6.to_string());
         self.stack.kube.put_pod(&object);
-        Pod { ips: [v4.into(), v6.into()], role, namespace }
+    }
+
+    /// Tells it that a pod is gone.
+    pub fn bury(&self, pod: &Pod) {
+        assert!(self.stack.kube.remove_pod("default", &pod.name), "the pod was announced");
+    }
+
+    fn next_pod(&mut self) -> Pod {
+        self.pods += 1;
+        let number = self.pods;
+        let name = format!("pod-{number}");
+        let v4 = Ipv4Addr::new(10, 1, 0, 10 + number);
+        let v6 = Ipv6Addr::new(0xfd00, 0xb, 0, 0, 0, 0, 0, 0x10 + u16::from(number));
+        Pod { ips: [v4.into(), v6.into()], role: format!("role-{number}"), namespace: Namespace::add(&name), name }
     }
 
     /// Starts an agent on the node that intercepts by these flags. `path` is where it finds programs.

@@ -81,6 +81,7 @@ pub struct Stack {
     /// Certificates, logs and the kubeconfig.
     directory: TempDir,
     pki: Pki,
+    setup: Setup,
 }
 
 impl Stack {
@@ -99,7 +100,15 @@ impl Stack {
             kube.put_node(name, &ip.to_string());
             nodes.push(Node { name: (*name).into(), ip, agent });
         }
-        Ok(Self { sts, kube, imds, server, nodes, directory, pki })
+        Ok(Self { sts, kube, imds, server, nodes, directory, pki, setup })
+    }
+
+    /// Starts one more agent, beside that of the first node, with these flags too.
+    pub async fn another_agent(&self, name: &str, flags: &[&str]) -> Result<Program, ProgramError> {
+        let common = Common { setup: &self.setup, directory: self.directory(), imds: self.imds.url() };
+        let mut spec = common.agent(&self.pki, name, self.nodes[0].ip, &self.server);
+        spec.arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        Program::start(spec).await
     }
 
     /// The file that `kubectl --kubeconfig` takes.

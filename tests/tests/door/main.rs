@@ -6,4 +6,5 @@ mod catching;
 mod closing;
 mod commands;
 mod repairing;
+mod replacing;
 mod sdks;
