@@ -1,4 +1,4 @@
-//! The metrics of the program as such, and the text of `/metrics`.
+//! The metrics of the program as such.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
-use prometheus::{IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{IntGauge, Opts, Registry};
 use tokio::time::Instant;
 
 /// A collector whose values are costly to read and are therefore read at most once every so often:
@@ -55,9 +55,4 @@ pub(super) fn register_program(registry: &Registry, every: Duration) -> Result<(
     let build = IntGauge::with_opts(build)?;
     build.set(1);
     registry.register(Box::new(build))
-}
-
-/// Everything in `registry` in Prometheus's text format.
-pub(super) fn encode(registry: &Registry) -> Result<String, prometheus::Error> {
-    TextEncoder::new().encode_to_string(&registry.gather())
 }

@@ -4,7 +4,9 @@
 //! few connections, and lets go of clients that are slow.
 
 mod metrics;
+mod openmetrics;
 mod pprof;
+mod query;
 mod ready;
 mod serve;
 
@@ -12,7 +14,7 @@ use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 
-use http::{HeaderValue, StatusCode};
+use http::{Request, StatusCode};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 
@@ -23,7 +25,7 @@ pub use ready::{Blocker, Readiness};
 use crate::args::OpsArgs;
 use crate::listen::listen;
 use crate::shutdown::Shutdown;
-use serve::{Page, page, text};
+use serve::{Page, text};
 
 /// The listener, bound and not serving yet.
 #[derive(Debug)]
@@ -54,7 +56,7 @@ impl Ops {
     /// Answers until `shutdown`.
     pub async fn serve(self, shutdown: Shutdown) {
         let pages = self.pages;
-        serve::serve(self.listener, shutdown, move |request| ready(pages.get(request.uri().path()))).await;
+        serve::serve(self.listener, shutdown, move |request| ready(pages.get(&request))).await;
     }
 }
 
@@ -66,19 +68,12 @@ struct Pages {
 }
 
 impl Pages {
-    fn get(&self, path: &str) -> Page {
-        match path {
-            "/metrics" => self.metrics(),
+    fn get<B>(&self, request: &Request<B>) -> Page {
+        match request.uri().path() {
+            "/metrics" => query::answer(&self.registry, request.uri().query().unwrap_or_default(), request.headers()),
             "/live" => text(StatusCode::OK, "ok\n"),
             "/ready" => self.ready(),
             _ => text(StatusCode::NOT_FOUND, "not found: try /metrics, /live or /ready\n"),
-        }
-    }
-
-    fn metrics(&self) -> Page {
-        match metrics::encode(&self.registry) {
-            Ok(all) => page(StatusCode::OK, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"), all),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         }
     }
 
