@@ -33,9 +33,10 @@ use crate::intercept::command::Action;
 use crate::intercept::keeper::{KeeperThread, Reports};
 use crate::intercept::metrics::RuleMetrics;
 use crate::intercept::{self, Interception, privilege};
-use crate::ledger::{Ledger, Opaque};
+use crate::ledger::Ledger;
 use crate::metadata::MetadataService;
 use crate::metrics::Metrics;
+use crate::network::{self, Watcher};
 use crate::sync::endpoint::Connector;
 use crate::sync::endpoints::Endpoints;
 use crate::sync::metrics::StreamMetrics;
@@ -151,7 +152,9 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let grpc_metrics = GrpcMetrics::client(&registry, &[kiam_proto::FILE_DESCRIPTOR_SET])?;
     let metrics = Arc::new(Metrics::new(&registry)?);
     let max_stale = config.stream.as_ref().map(|stream| stream.max_stale).unwrap_or_default();
-    let ledger = Arc::new(Ledger::new(Arc::new(Opaque::default()), max_stale));
+    let (network, reports) = network::open();
+    let ledger = Arc::new(Ledger::new(network, max_stale));
+    let watcher = reports.map(|reports| Arc::new(Watcher::new(reports, ledger.clone())));
     ledger.register(&registry)?;
     let stream_metrics = StreamMetrics::new(&registry)?;
     let keeping = match config.interception {
@@ -197,6 +200,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
         allow_ip_query: config.allow_ip_query,
         peers: Peers::new(limits),
         limits_told: Rarely::every(TELL_OF_LIMITS_EVERY),
+        watcher: watcher.clone(),
         metrics,
     });
 
@@ -222,7 +226,9 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
         parts.spawn(token.keep_current(shutdown.clone()));
     }
     parts.spawn(identity.keep_current(RELOAD_EVERY, shutdown.clone()));
-    parts.spawn(ledger.keep_pinned(shutdown.clone()));
+    if let Some(watcher) = watcher {
+        parts.spawn(watcher.watch(shutdown.clone()));
+    }
     if let Some(supplier) = supplier {
         parts.spawn(supplier.keep_supplied(shutdown.clone()));
     }

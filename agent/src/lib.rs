@@ -13,6 +13,7 @@ mod intercept;
 mod ledger;
 mod metadata;
 mod metrics;
+mod network;
 mod sync;
 mod unary;
 

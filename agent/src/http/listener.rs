@@ -86,6 +86,7 @@ fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(peer = %address, %error, "cannot set TCP_NODELAY");
     }
+    front.settle();
     front.metrics.arrivals.note(&stream, place.peer.ip);
     let answered = AtomicU32::new(0);
     let service = service_fn(move |request: Request<Incoming>| {

@@ -33,6 +33,7 @@ use self::proxy::Proxy;
 use self::route::Route;
 use crate::error::Error;
 use crate::metrics::{Handler, Metrics};
+use crate::network::Watcher;
 
 /// Answers the requests of pods.
 pub(crate) struct Front {
@@ -46,11 +47,20 @@ pub(crate) struct Front {
     pub(crate) peers: Arc<Peers>,
     /// For telling that somebody takes more.
     pub(crate) limits_told: Rarely,
+    /// Knows when a pod's address leads to another, where the kernel tells.
+    pub(crate) watcher: Option<Arc<Watcher>>,
     /// Counts every answer.
     pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Front {
+    /// A connection begins: whatever the network has reported so far counts for its requests.
+    pub(crate) fn settle(&self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.settle();
+        }
+    }
+
     /// Answers one request of a pod.
     pub(crate) async fn answer(&self, peer: &Peer, request: &Parts) -> Response<Body> {
         let started = Instant::now();

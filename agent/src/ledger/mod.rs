@@ -23,12 +23,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use kiam_common::reason::Reason;
-use kiam_common::shutdown::Shutdown;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub(crate) use binding::{Binding, BoundRole, Change, Credentials, Decision};
-pub(crate) use pin::{Network, Opaque, Standing};
+pub(crate) use pin::{EndpointId, Network, Opaque, Standing};
 pub(crate) use sequence::{Gap, Sequence};
 pub(crate) use table::Found;
 pub(crate) use told::{Full, Told};
@@ -127,19 +126,17 @@ impl Ledger {
         });
     }
 
-    /// Examines the pins whenever the network changes, until shutdown.
-    pub(crate) async fn keep_pinned(self: Arc<Self>, shutdown: Shutdown) {
-        let mut changes = self.network.changes();
-        let examining = async {
-            // The sender lives in the network, so this cannot end early.
-            while changes.changed().await.is_ok() {
-                self.write(|books, network| books.tenants.examine(|ip| network.endpoint_of(ip)));
-            }
-        };
-        tokio::select! {
-            () = examining => {}
-            () = shutdown.begun() => {}
-        }
+    /// The network says that this address may lead elsewhere.
+    pub(crate) fn examine(&self, ip: IpAddr) {
+        self.write(|books, network| books.examine(ip.to_canonical(), network));
+    }
+
+    /// The network says that any address may lead elsewhere.
+    pub(crate) fn examine_all(&self) {
+        self.write(|books, network| {
+            let examined = books.tenants.addresses().into_iter().map(|ip| books.examine(ip, network));
+            examined.fold(false, |changed, one| changed | one)
+        });
     }
 
     /// Changes the books, and makes the table anew if that changed anything.
@@ -160,6 +157,12 @@ impl Ledger {
 }
 
 impl Books {
+    /// Looks where an address leads. Says whether that changed anything.
+    fn examine(&mut self, ip: IpAddr, network: &dyn Network) -> bool {
+        let is_recent = self.supply == Supply::Connected;
+        self.tenants.examine(ip, |ip| network.endpoint_of(ip), is_recent)
+    }
+
     /// Notes whose an address is. Where it is two pods' at once, nobody has moved in yet.
     fn settle(&mut self, ip: IpAddr, binding: &Binding, network: &dyn Network) {
         let is_shared = matches!(&binding.decision, Decision::Refused(why) if why.reason == Reason::PodAmbiguous);

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How long a pod that left its address is remembered. A server that lags may name it again: that is no news then.
@@ -37,22 +36,15 @@ impl EndpointId {
 pub(crate) trait Network: Send + Sync {
     /// Where the address leads now; none if nowhere, or if it is not known.
     fn endpoint_of(&self, ip: IpAddr) -> Option<EndpointId>;
-
-    /// Tells when any address may lead elsewhere. Several changes may be told as one.
-    fn changes(&self) -> watch::Receiver<()>;
 }
 
 /// A network that nobody can look into: nothing is pinned.
-#[derive(Debug, Default)]
-pub(crate) struct Opaque(watch::Sender<()>);
+#[derive(Debug)]
+pub(crate) struct Opaque;
 
 impl Network for Opaque {
     fn endpoint_of(&self, _: IpAddr) -> Option<EndpointId> {
         None
-    }
-
-    fn changes(&self) -> watch::Receiver<()> {
-        self.0.subscribe()
     }
 }
 
@@ -78,9 +70,13 @@ struct Tenant {
 }
 
 impl Tenant {
-    /// Compares the pin with where the address leads now. Says whether that changed anything.
-    fn examine(&mut self, here: Option<EndpointId>) -> bool {
-        let Some(pin) = &mut self.pin else { return false };
+    /// Compares the pin with where the address leads now. A pod that has no pin yet, as the network had not heard of it,
+    /// may get one while a server's word is recent. Says whether that changed anything.
+    fn examine(&mut self, here: Option<EndpointId>, is_recent: bool) -> bool {
+        let Some(pin) = &mut self.pin else {
+            self.pin = here.filter(|_| is_recent && self.is_confirmed);
+            return self.pin.is_some();
+        };
         let before = self.is_confirmed;
         match here {
             Some(here) if pin.agrees(here) => {
@@ -107,7 +103,7 @@ impl Tenants {
             Some(known) => {
                 let is_followed = known + 1 < tenants.len();
                 let Some(tenant) = tenants.get_mut(known) else { return };
-                tenant.examine(here);
+                tenant.examine(here, true);
                 tenant.is_confirmed &= !is_followed;
             }
         }
@@ -131,15 +127,20 @@ impl Tenants {
         });
     }
 
-    /// Any address may lead elsewhere now. Says whether that changed anything.
-    pub(super) fn examine(&mut self, endpoint_of: impl Fn(IpAddr) -> Option<EndpointId>) -> bool {
-        let mut changed = false;
-        for (ip, tenants) in &mut self.0 {
-            if let Some(tenant) = tenants.last_mut() {
-                changed |= tenant.examine(endpoint_of(*ip));
-            }
-        }
-        changed
+    /// An address may lead elsewhere now. Says whether that changed anything.
+    pub(super) fn examine(
+        &mut self,
+        ip: IpAddr,
+        endpoint_of: impl Fn(IpAddr) -> Option<EndpointId>,
+        is_recent: bool,
+    ) -> bool {
+        let tenant = self.0.get_mut(&ip).and_then(|tenants| tenants.last_mut());
+        tenant.is_some_and(|tenant| tenant.examine(endpoint_of(ip), is_recent))
+    }
+
+    /// The addresses that are, or were a moment ago, of pods.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        self.0.keys().copied().collect()
     }
 
     /// How much it can be relied on that the address is of the pod with this uid.

@@ -190,7 +190,9 @@ mod tests {
     #[test]
     fn a_hardware_address_counts_while_the_kernel_holds_it_for_good() {
         let of = |state| hardware(&request(neighbour(state, &[2, 0, 0, 0, 0, 9])));
-        for state in [NeighbourState::Reachable, NeighbourState::Stale, NeighbourState::Delay, NeighbourState::Permanent] {
+        for state in
+            [NeighbourState::Reachable, NeighbourState::Stale, NeighbourState::Delay, NeighbourState::Permanent]
+        {
             assert_eq!(of(state), Some([2, 0, 0, 0, 0, 9]), "{state:?}");
         }
         for state in [NeighbourState::None, NeighbourState::Incomplete, NeighbourState::Failed] {

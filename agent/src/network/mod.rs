@@ -10,5 +10,22 @@ mod message;
 mod socket;
 mod watcher;
 
-pub(crate) use kernel::Kernel;
-pub(crate) use watcher::Watcher;
+use std::io;
+use std::sync::Arc;
+
+use crate::ledger::{Network, Opaque};
+use kernel::Kernel;
+pub(crate) use watcher::{Reports, Watcher};
+
+/// Where the kernel has addresses lead, and its reports of changes. Without either nothing is pinned, and so nothing
+/// outlives the loss of the servers for long.
+pub(crate) fn open() -> (Arc<dyn Network>, Option<Reports>) {
+    let opened = Reports::open().and_then(|reports| io::Result::Ok((Kernel::open()?, reports)));
+    match opened {
+        Ok((kernel, reports)) => (Arc::new(kernel), Some(reports)),
+        Err(error) => {
+            tracing::warn!(%error, "the kernel does not say where addresses lead: pods cannot be pinned to them");
+            (Arc::new(Opaque), None)
+        }
+    }
+}

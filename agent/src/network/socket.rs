@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with};
 
 /// Room for one datagram of the kernel, which keeps within 32 KiB.
@@ -21,7 +21,8 @@ impl Socket {
     /// One that hears of what happens in these multicast groups, as bits.
     pub(super) fn open(groups: u32) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let descriptor = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::ROUTE))?;
+        // The protocol that is called none is NETLINK_ROUTE.
+        let descriptor = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
         bind(&descriptor, &SocketAddrNetlink::new(0, groups))?;
         Ok(Self { descriptor, buffer: vec![0; DATAGRAM_MAX] })
     }

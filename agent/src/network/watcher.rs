@@ -12,32 +12,48 @@ use super::message::{Moved, moved};
 use super::socket::Socket;
 use crate::ledger::Ledger;
 
-/// The multicast groups for links, neighbours, and routes of IPv4 and IPv6, as bits.
-const GROUPS: u32 = 1 << (1 - 1) | 1 << (3 - 1) | 1 << (7 - 1) | 1 << (11 - 1);
+/// The multicast groups for links, neighbours, and routes of IPv4 and IPv6.
+const GROUPS: u32 = group(1) | group(3) | group(7) | group(11);
 
-/// Hears what the kernel reports, on behalf of a ledger.
-pub(crate) struct Watcher {
+/// A group as a bit.
+const fn group(number: u32) -> u32 {
+    1 << (number - 1)
+}
+
+/// What the kernel reports, from when this is opened.
+pub(crate) struct Reports {
+    socket: Mutex<Socket>,
     /// The same socket, to wait for.
     readable: AsyncFd<OwnedFd>,
-    /// Held while a report is read *and* acted upon, so that nobody gets past a report that another has taken.
-    socket: Mutex<Socket>,
+}
+
+impl Reports {
+    /// Takes no rights.
+    #[expect(deprecated, reason = "sound for a descriptor that we own; what replaces it takes unsafe code")]
+    pub(crate) fn open() -> io::Result<Self> {
+        let socket = Socket::open(GROUPS)?;
+        let readable = AsyncFd::new(socket.as_fd().try_clone_to_owned()?)?;
+        Ok(Self { socket: Mutex::new(socket), readable })
+    }
+}
+
+/// Acts upon the reports on behalf of a ledger.
+pub(crate) struct Watcher {
+    reports: Reports,
     ledger: Arc<Ledger>,
 }
 
 impl Watcher {
-    /// Hears everything from now on. Takes no rights.
-    #[expect(deprecated, reason = "sound for a descriptor that we own; what replaces it takes unsafe code")]
-    pub(crate) fn open(ledger: Arc<Ledger>) -> io::Result<Self> {
-        let socket = Socket::open(GROUPS)?;
-        let readable = AsyncFd::new(socket.as_fd().try_clone_to_owned()?)?;
-        Ok(Self { readable, socket: Mutex::new(socket), ledger })
+    /// Keeps the pins of this ledger true.
+    pub(crate) fn new(reports: Reports, ledger: Arc<Ledger>) -> Self {
+        Self { reports, ledger }
     }
 
     /// Hears until shutdown.
     pub(crate) async fn watch(self: Arc<Self>, shutdown: Shutdown) {
         let watching = async {
             loop {
-                let mut ready = self.readable.readable().await?;
+                let mut ready = self.reports.readable.readable().await?;
                 self.settle();
                 ready.clear_ready();
             }
@@ -53,7 +69,8 @@ impl Watcher {
 
     /// Acts upon everything that the kernel has reported so far. Never waits.
     pub(crate) fn settle(&self) {
-        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held while a report is read *and* acted upon, so that nobody gets past a report that another has taken.
+        let mut socket = self.reports.socket.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match socket.receive() {
                 Ok(Some(report)) => moved(report).for_each(|moved| self.examine(moved)),

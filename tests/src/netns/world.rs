@@ -168,6 +168,7 @@ impl World {
         let server = self.stack.server.addresses().main;
         let line = format!(
             "agent --json-log --prometheus-listen-addr 127.0.0.1:0 --server-address {server} --metadata-endpoint {} \
+             --node-name node-a \
              --cert {} --key {} --ca {} {flags}",
             self.stack.imds.url(),
             file(&self.tls.cert),

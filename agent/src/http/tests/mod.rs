@@ -68,7 +68,7 @@ impl Stand {
             (Arc::new(FakeServer::default()), FakeMetadata::start(Mode::V2).await, Registry::new());
         server.set(POD, Pod::Role("reader", credentials()));
         let metrics = Arc::new(Metrics::new(&registry).unwrap());
-        let ledger = Arc::new(Ledger::new(Arc::new(Opaque::default()), MAX_STALE));
+        let ledger = Arc::new(Ledger::new(Arc::new(Opaque), MAX_STALE));
         let front = Front {
             imds: Imds {
                 ledger: ledger.clone(),
@@ -82,6 +82,7 @@ impl Stand {
             allow_ip_query: false,
             peers: Peers::new(limits),
             limits_told: Rarely::every(Duration::from_mins(1)),
+            watcher: None,
             metrics,
         };
         Self { front: Arc::new(front), ledger, server, metadata, registry }
