@@ -9,8 +9,10 @@
 //! or one change, never for a list: a new list is indexed aside and swapped in whole, so that the old one answers
 //! until the new one is complete.
 
+mod by;
 pub mod change;
 pub mod entitlement;
+mod few;
 mod hosts;
 mod intern;
 pub mod namespaces;

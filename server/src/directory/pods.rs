@@ -5,14 +5,15 @@
 //! the API although another pod may have it by now, and a pod on the host's network has the node's IP, which says
 //! nothing about which of the node's processes is asking: neither is indexed.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use kiam_common::role::RoleIdentity;
 
+use super::by::{By, Name, Uid};
 use super::change::{Address, Change, Demand, Touched};
+use super::few::Few;
 use super::hosts::HostIndex;
 use super::intern::Interner;
 use crate::role::resolver::Resolver;
@@ -54,7 +55,7 @@ pub struct Pod {
     pub node: Option<Arc<str>>,
     /// What its annotations come to.
     pub role: PodRole,
-    ips: Box<[IpAddr]>,
+    ips: Few<IpAddr>,
 }
 
 /// How many pods with the same IP are named.
@@ -74,9 +75,9 @@ pub enum Owner {
 /// Every pod that can have an identity of its own.
 #[derive(Debug, Default)]
 pub struct PodIndex {
-    by_uid: HashMap<Arc<str>, Arc<Pod>>,
-    by_name: HashMap<Arc<str>, HashMap<Arc<str>, Arc<Pod>>>,
-    by_ip: HashMap<IpAddr, Vec<Arc<Pod>>>,
+    by_uid: HashSet<By<Uid>>,
+    by_name: HashMap<Arc<str>, HashSet<By<Name>>>,
+    by_ip: HashMap<Ipv6Addr, Few<Arc<Pod>>>,
     by_node: HashMap<Arc<str>, Vec<Arc<Pod>>>,
     /// How many pods of each namespace ask for each role identity.
     by_identity: HashMap<Arc<RoleIdentity>, HashMap<Arc<str>, usize>>,
@@ -90,7 +91,7 @@ impl PodIndex {
     pub fn apply(&mut self, fields: &PodFields, resolver: &Resolver) -> Change {
         self.note_host(fields);
         let pod = (!fields.finished && !fields.host_network).then(|| Arc::new(self.pod(fields, resolver)));
-        if pod.is_some() && pod.as_ref() == self.by_uid.get(&*fields.uid) {
+        if pod.is_some() && pod.as_ref() == self.with_uid(&fields.uid) {
             return Change::default();
         }
         // A name belongs to one pod at a time: whatever had it is gone, even if its deletion was never seen.
@@ -109,7 +110,7 @@ impl PodIndex {
     /// Forgets a pod. A deletion that arrives after the name was taken over by another pod changes nothing. Returns
     /// the addresses whose pods are others than before.
     pub fn delete(&mut self, uid: &str) -> Vec<Address> {
-        let Some(pod) = self.by_uid.get(uid).map(Arc::clone) else { return Vec::new() };
+        let Some(pod) = self.with_uid(uid).map(Arc::clone) else { return Vec::new() };
         let touched = self.addresses_beside(&pod);
         self.remove(&pod);
         touched
@@ -122,7 +123,7 @@ impl PodIndex {
 
     /// Which pod has an IP.
     pub fn owner_of(&self, ip: IpAddr) -> Owner {
-        match self.at(ip.to_canonical()) {
+        match self.at(ip) {
             [] => Owner::Unknown,
             [pod] => Owner::Pod(Arc::clone(pod)),
             pods => {
@@ -144,12 +145,12 @@ impl PodIndex {
 
     /// The IPs of the pods of a node; one that several of them have is named several times.
     pub fn ips_of_node(&self, node: &str) -> impl Iterator<Item = IpAddr> {
-        self.by_node.get(node).into_iter().flatten().flat_map(|pod| pod.ips.iter().copied())
+        self.by_node.get(node).into_iter().flatten().flat_map(|pod| pod.ips.as_slice().iter().copied())
     }
 
     /// The addresses of a namespace's pods.
     pub fn addresses_of_namespace(&self, namespace: &str) -> Vec<Address> {
-        self.by_name.get(namespace).into_iter().flat_map(HashMap::values).flat_map(|pod| addresses(pod)).collect()
+        self.by_name.get(namespace).into_iter().flatten().flat_map(|found| addresses(&found.pod)).collect()
     }
 
     /// The namespaces with a pod that asks for a role identity.
@@ -203,10 +204,10 @@ impl PodIndex {
     }
 
     fn insert(&mut self, pod: &Arc<Pod>) {
-        self.by_uid.insert(Arc::clone(&pod.uid), Arc::clone(pod));
-        self.by_name.entry(Arc::clone(&pod.namespace)).or_default().insert(Arc::clone(&pod.name), Arc::clone(pod));
-        for ip in &pod.ips {
-            self.by_ip.entry(*ip).or_insert_with(|| Vec::with_capacity(1)).push(Arc::clone(pod));
+        self.by_uid.insert(pod.into());
+        self.by_name.entry(Arc::clone(&pod.namespace)).or_default().insert(pod.into());
+        for ip in pod.ips.as_slice() {
+            self.by_ip.entry(key(*ip)).or_default().push(Arc::clone(pod));
         }
         if let Some(node) = &pod.node {
             self.by_node.entry(Arc::clone(node)).or_default().push(Arc::clone(pod));
@@ -216,38 +217,59 @@ impl PodIndex {
         }
     }
 
+    fn with_uid(&self, uid: &str) -> Option<&Arc<Pod>> {
+        self.by_uid.get(uid).map(|found| &found.pod)
+    }
+
     fn at(&self, ip: IpAddr) -> &[Arc<Pod>] {
-        self.by_ip.get(&ip).map(Vec::as_slice).unwrap_or_default()
+        self.by_ip.get(&key(ip)).map(Few::as_slice).unwrap_or_default()
     }
 
     /// Where the pod's IPs are: its own node, and those of other pods with the same IPs.
     fn addresses_beside(&self, pod: &Pod) -> Vec<Address> {
         let at = |ip: &IpAddr| self.at(*ip).iter().filter_map(|other| address(other, *ip)).collect::<Vec<_>>();
-        pod.ips.iter().flat_map(at).collect()
+        pod.ips.as_slice().iter().flat_map(at).collect()
     }
 
     fn remove_named(&mut self, namespace: &str, name: &str) -> (Option<Arc<Pod>>, Vec<Address>) {
-        let pod = self.by_name.get(namespace).and_then(|names| names.get(name)).map(Arc::clone);
+        let pod = self.by_name.get(namespace).and_then(|names| names.get(name));
+        let pod = pod.map(|found| Arc::clone(&found.pod));
         let touched = pod.as_ref().map(|pod| self.delete(&pod.uid)).unwrap_or_default();
         (pod, touched)
     }
 
     fn remove(&mut self, pod: &Pod) {
-        self.by_uid.remove(&pod.uid);
+        self.by_uid.remove(&*pod.uid);
         if let Some(names) = self.by_name.get_mut(&pod.namespace) {
-            names.remove(&pod.name);
+            names.remove(&*pod.name);
             if names.is_empty() {
                 self.by_name.remove(&pod.namespace);
             }
         }
-        for ip in &pod.ips {
-            take_out(&mut self.by_ip, ip, pod);
+        for ip in pod.ips.as_slice() {
+            self.remove_at(key(*ip), pod);
         }
         if let Some(node) = &pod.node {
-            take_out(&mut self.by_node, node, pod);
+            self.remove_from(node, pod);
         }
         if let Some(demand) = demand(pod) {
             self.withdraw(&demand);
+        }
+    }
+
+    fn remove_at(&mut self, key: Ipv6Addr, pod: &Pod) {
+        let Some(pods) = self.by_ip.get_mut(&key) else { return };
+        pods.retain(|other| other.uid != pod.uid);
+        if pods.as_slice().is_empty() {
+            self.by_ip.remove(&key);
+        }
+    }
+
+    fn remove_from(&mut self, node: &str, pod: &Pod) {
+        let Some(pods) = self.by_node.get_mut(node) else { return };
+        pods.retain(|other| other.uid != pod.uid);
+        if pods.is_empty() {
+            self.by_node.remove(node);
         }
     }
 
@@ -272,17 +294,16 @@ fn canonical(ips: &[IpAddr]) -> Vec<IpAddr> {
     ips
 }
 
-/// Takes a pod out of those that are listed together.
-fn take_out<K: Eq + Hash>(listed: &mut HashMap<K, Vec<Arc<Pod>>>, key: &K, pod: &Pod) {
-    let Some(pods) = listed.get_mut(key) else { return };
-    pods.retain(|other| other.uid != pod.uid);
-    if pods.is_empty() {
-        listed.remove(key);
+/// An IP in the form that takes the least memory.
+fn key(ip: IpAddr) -> Ipv6Addr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
     }
 }
 
 fn addresses(pod: &Pod) -> impl Iterator<Item = Address> {
-    pod.ips.iter().filter_map(|ip| address(pod, *ip))
+    pod.ips.as_slice().iter().filter_map(|ip| address(pod, *ip))
 }
 
 fn address(pod: &Pod, ip: IpAddr) -> Option<Address> {
