@@ -11,6 +11,8 @@
 //! that another stream said; an address is answered for only while nothing speaks against its pod still having it.
 
 mod binding;
+#[cfg(test)]
+pub(crate) mod fake;
 pub(crate) mod metrics;
 mod pin;
 mod sequence;

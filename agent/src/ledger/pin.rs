@@ -143,6 +143,12 @@ impl Tenants {
         self.0.keys().copied().collect()
     }
 
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
     /// How much it can be relied on that the address is of the pod with this uid.
     pub(super) fn standing(&self, ip: IpAddr, uid: &str) -> Standing {
         let tenants = self.0.get(&ip).map(Vec::as_slice).unwrap_or_default();
