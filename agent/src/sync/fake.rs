@@ -4,16 +4,85 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use kiam_common::args::TlsArgs;
+use std::time::Duration;
+
+use kiam_common::args::{KeepaliveArgs, ServerAddressArgs, TlsArgs};
+use kiam_common::grpc_metrics::GrpcMetrics;
+use kiam_common::ops::Readiness;
 use kiam_common::reason::{Reason, Refusal};
 use kiam_common::shutdown::Shutdown;
+use kiam_common::testing::Pki;
 use kiam_common::tls::{self, Identity};
 use kiam_proto::kiam::kiam_service_server::{KiamService, KiamServiceServer};
 use kiam_proto::kiam::{
     Credentials, GetHealthRequest, GetPodCredentialsRequest, GetPodRoleRequest, HealthStatus, Role,
 };
+use kiam_proto::node::node_sync_server::NodeSyncServer;
+use prometheus::Registry;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
+
+use super::endpoint::Connector;
+use super::endpoints::Endpoints;
+use super::resolver::fake::FakeResolver;
+use super::stream::fake::Streams;
+
+/// The side of the agent that knows servers, and the world that it knows them in.
+pub(crate) struct Agent {
+    pub(crate) endpoints: Arc<Endpoints>,
+    pub(crate) pki: Pki,
+    pub(crate) files: TlsArgs,
+    pub(crate) resolver: Arc<FakeResolver>,
+    pub(crate) readiness: Readiness,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl Agent {
+    pub(crate) async fn new() -> Self {
+        tls::install_crypto_provider();
+        let pki = Pki::new();
+        let files = pki.issue("agent", &["agent"]);
+        let identity = Identity::load(&files).await.unwrap();
+        let keepalive = KeepaliveArgs {
+            grpc_keepalive_time_duration: Duration::from_secs(10),
+            grpc_keepalive_timeout_duration: Duration::from_secs(2),
+            grpc_keepalive_permit_without_stream: false,
+        };
+        let server = ServerAddressArgs {
+            server_address: "kiam-server:443".parse().unwrap(),
+            server_address_refresh: Duration::ZERO,
+            gateway_timeout_creation: Duration::from_secs(1),
+            keepalive,
+        };
+        let metrics = GrpcMetrics::client(&Registry::new(), &[kiam_proto::FILE_DESCRIPTOR_SET]).unwrap();
+        let connector = Connector { identity: identity.clone(), token: None, server, metrics };
+        let (resolver, readiness, shutdown) =
+            (Arc::new(FakeResolver::default()), Readiness::default(), Shutdown::new());
+        let endpoints = Arc::new(Endpoints::new(connector, resolver.clone(), readiness.blocker("server")));
+        Self { endpoints, pki, files, resolver, readiness, identity, shutdown }
+    }
+
+    /// Begins to look servers up, and waits until one answers.
+    pub(crate) async fn run(&self) {
+        self.begin();
+        self.readiness.ready().await;
+    }
+
+    pub(crate) fn begin(&self) {
+        tokio::spawn(self.endpoints.clone().keep_current(self.identity.generation(), self.shutdown.clone()));
+    }
+
+    pub(crate) async fn server(&self, name: &str, behaviour: Behaviour) -> TestServer {
+        TestServer::start(name, &self.pki.issue(name, &["kiam-server"]), behaviour).await
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+    }
+}
 
 /// What a server does with a pod's call.
 #[derive(Clone)]
@@ -52,6 +121,17 @@ impl TestServer {
     }
 
     pub(crate) async fn start_at(address: SocketAddr, name: &str, files: &TlsArgs, behaviour: Behaviour) -> Self {
+        Self::start_with(address, name, files, behaviour, None).await
+    }
+
+    /// With streams, if there are any; without them as a server of Kiam v4.
+    pub(super) async fn start_with(
+        address: SocketAddr,
+        name: &str,
+        files: &TlsArgs,
+        behaviour: Behaviour,
+        streams: Option<Arc<Streams>>,
+    ) -> Self {
         tls::install_crypto_provider();
         let identity = Identity::load(files).await.unwrap();
         let listener = TcpListener::bind(address).await.unwrap();
@@ -66,6 +146,7 @@ impl TestServer {
         let connections = tls::accept(listener, identity, shutdown.clone());
         let serving = tonic::transport::Server::builder()
             .add_service(KiamServiceServer::from_arc(service.clone()))
+            .add_optional_service(streams.map(NodeSyncServer::from_arc))
             .serve_with_incoming_shutdown(connections, {
                 let shutdown = shutdown.clone();
                 async move { shutdown.begun().await }

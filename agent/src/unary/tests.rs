@@ -1,87 +1,24 @@
 //! Calls against servers on loopback. Time is paused: it moves only while nothing else does.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kiam_common::args::{KeepaliveArgs, ServerAddressArgs};
-use kiam_common::grpc_metrics::GrpcMetrics;
-use kiam_common::ops::Readiness;
 use kiam_common::reason::Reason;
-use kiam_common::shutdown::Shutdown;
 use kiam_common::testing::Pki;
-use kiam_common::tls::{self, Identity};
-use prometheus::Registry;
 
 use super::*;
-use crate::sync::endpoint::Connector;
-use crate::sync::endpoints::Endpoints;
-use crate::sync::fake::{Behaviour, TestServer};
-use crate::sync::resolver::fake::FakeResolver;
+use crate::sync::fake::{Agent, Behaviour, TestServer};
 
 const POD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// An agent's calls, and the world that they are made in.
-struct Agent {
-    calls: Calls,
-    endpoints: Arc<Endpoints>,
-    pki: Pki,
-    files: kiam_common::args::TlsArgs,
-    resolver: Arc<FakeResolver>,
-    readiness: Readiness,
-    identity: Arc<Identity>,
-    shutdown: Shutdown,
-}
-
 impl Agent {
-    async fn new() -> Self {
-        tls::install_crypto_provider();
-        let pki = Pki::new();
-        let files = pki.issue("agent", &["agent"]);
-        let identity = Identity::load(&files).await.unwrap();
-        let keepalive = KeepaliveArgs {
-            grpc_keepalive_time_duration: Duration::from_secs(10),
-            grpc_keepalive_timeout_duration: Duration::from_secs(2),
-            grpc_keepalive_permit_without_stream: false,
-        };
-        let server = ServerAddressArgs {
-            server_address: "kiam-server:443".parse().unwrap(),
-            server_address_refresh: Duration::ZERO,
-            gateway_timeout_creation: Duration::from_secs(1),
-            keepalive,
-        };
-        let metrics = GrpcMetrics::client(&Registry::new(), &[kiam_proto::FILE_DESCRIPTOR_SET]).unwrap();
-        let connector = Connector { identity: identity.clone(), token: None, server, metrics };
-        let (resolver, readiness, shutdown) =
-            (Arc::new(FakeResolver::default()), Readiness::default(), Shutdown::new());
-        let endpoints = Arc::new(Endpoints::new(connector, resolver.clone(), readiness.blocker("server")));
-        let calls = Calls::new(endpoints.clone());
-        Self { calls, endpoints, pki, files, resolver, readiness, identity, shutdown }
-    }
-
-    /// Begins to look servers up, and waits until one answers.
-    async fn run(&self) {
-        self.begin();
-        self.readiness.ready().await;
-    }
-
-    fn begin(&self) {
-        tokio::spawn(self.endpoints.clone().keep_current(self.identity.generation(), self.shutdown.clone()));
-    }
-
-    async fn server(&self, name: &str, behaviour: Behaviour) -> TestServer {
-        TestServer::start(name, &self.pki.issue(name, &["kiam-server"]), behaviour).await
+    fn calls(&self) -> Calls {
+        Calls::new(self.endpoints.clone())
     }
 
     async fn role(&self) -> Result<String, Reason> {
-        self.calls.role(POD, Instant::now() + LIMIT).await.map_err(|refusal| refusal.reason)
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.shutdown.begin();
+        self.calls().role(POD, Instant::now() + LIMIT).await.map_err(|refusal| refusal.reason)
     }
 }
 
@@ -103,7 +40,7 @@ async fn a_server_learns_the_pod_the_role_and_how_long_the_answer_is_of_use() {
     let a = agent.server("a", Behaviour::Answer).await;
     agent.resolver.answer(&[a.address]);
     agent.run().await;
-    let answer = agent.calls.credentials(POD, "team/reader", Instant::now() + LIMIT).await.unwrap();
+    let answer = agent.calls().credentials(POD, "team/reader", Instant::now() + LIMIT).await.unwrap();
     assert_eq!((answer.access_key_id.as_str(), answer.token.as_str()), ("10.0.0.1", "team/reader"));
     let timeout = a.service.timeout.lock().unwrap().clone().unwrap();
     assert!(timeout.starts_with('4') || timeout.starts_with('5'), "{timeout}");
@@ -288,7 +225,7 @@ async fn a_server_with_a_foreign_certificate_is_not_believed() {
     }
     agent.resolver.answer(&[a.address]);
     tokio::time::sleep(Duration::from_secs(6)).await;
-    let refusal = agent.calls.role(POD, Instant::now() + LIMIT).await.unwrap_err();
+    let refusal = agent.calls().role(POD, Instant::now() + LIMIT).await.unwrap_err();
     assert_eq!(refusal.reason, Reason::ServerUnreachable);
     assert!(refusal.message.contains("certificate"), "{}", refusal.message);
     assert_eq!(a.service.calls.load(Ordering::SeqCst), 0);

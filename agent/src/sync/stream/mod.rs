@@ -4,9 +4,13 @@
 //! What must always hold: as long as a stream may last, it does until another's snapshot is in effect; agents do not
 //! move all at once; and where no server has streams, requests are calls and nothing else changes.
 
+#[cfg(test)]
+pub(super) mod fake;
 mod report;
 mod session;
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +20,15 @@ use tokio::time::{sleep, timeout};
 
 pub(crate) use self::report::Reporter;
 use self::session::{End, Session};
-use super::endpoint::Endpoint;
 use super::endpoints::Endpoints;
 use super::metrics::StreamMetrics;
+use crate::ledger::Ledger;
 
 /// Agents that lose the same server spread over this time.
 const SPREAD: Duration = Duration::from_millis(80);
 /// The first pause after every server was asked in vain, doubled each time.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// The longest.
+/// The longest, and the least that a stream must last for the next one to be opened at once.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// The pause while all servers are Kiam v4's.
 const PAUSE_UNIMPLEMENTED: Duration = Duration::from_mins(1);
@@ -56,51 +60,43 @@ impl Supplier {
     }
 
     async fn supply(&self) {
-        let mut session = self.open(None).await;
+        let ledger = &self.reporter.ledger;
+        let mut session = self.open(None, Duration::ZERO).await;
         loop {
             let (endpoint, address) = (session.endpoint.clone(), session.endpoint.address());
             tracing::info!(%address, "a server supplies this node");
             let end = tokio::select! {
-                end = session.follow(&self.reporter.ledger) => end,
+                end = session.follow(ledger) => end,
                 () = self.endpoints.retired(&endpoint) => End::Replaced,
             };
             self.metrics.moved(end.why());
             tracing::info!(%address, why = end.why().label(), "moving to another server: {end}");
+            let spread = if session.opened.elapsed() < PAUSE_MAX { PAUSE_MAX } else { SPREAD };
+            let opening = self.open(Some(address), spread);
             session = if end.leaves_time() {
-                self.open_beside(session).await
+                tokio::select! {
+                    biased;
+                    next = opening => next,
+                    never = supplied_meanwhile(session, ledger) => match never {},
+                }
             } else {
-                self.reporter.ledger.lost();
+                drop(session);
+                ledger.lost();
                 self.endpoints.failed(&endpoint);
-                self.open(Some(endpoint)).await
+                opening.await
             };
         }
     }
 
-    /// Opens a stream to another server while the one to leave goes on supplying.
-    async fn open_beside(&self, mut leaving: Session) -> Session {
-        let left = leaving.endpoint.clone();
-        let meanwhile = async {
-            while leaving.follow(&self.reporter.ledger).await.leaves_time() {}
-            self.reporter.ledger.lost();
-            pending().await
-        };
-        tokio::select! {
-            biased;
-            session = self.open(Some(left)) => session,
-            session = meanwhile => session,
-        }
-    }
-
-    /// Opens a stream, to the server that was left if there is no other. Goes on until there is one.
-    async fn open(&self, left: Option<Arc<Endpoint>>) -> Session {
-        if left.is_some() {
-            sleep(SPREAD.mul_f64(fastrand::f64())).await;
-        }
+    /// Opens a stream within a random part of `spread`, or as soon as there is a server after that: another than the one
+    /// that was left, unless there is no other.
+    async fn open(&self, left: Option<SocketAddr>, spread: Duration) -> Session {
+        sleep(spread.mul_f64(fastrand::f64())).await;
         let mut changes = self.endpoints.changes();
         let mut pause = PAUSE_MIN;
         loop {
             changes.borrow_and_update();
-            let wait = match self.round(left.as_ref()).await {
+            let wait = match self.round(left).await {
                 Ok(session) => return session,
                 Err(NoStream::Unimplemented) => PAUSE_UNIMPLEMENTED,
                 Err(NoStream::Failed) => pause.mul_f64(0.5 + fastrand::f64() / 2.0),
@@ -112,9 +108,9 @@ impl Supplier {
     }
 
     /// Asks every server once.
-    async fn round(&self, left: Option<&Arc<Endpoint>>) -> Result<Session, NoStream> {
+    async fn round(&self, left: Option<SocketAddr>) -> Result<Session, NoStream> {
         let mut endpoints = self.endpoints.in_turn();
-        endpoints.sort_by_key(|endpoint| left.is_some_and(|left| left.address() == endpoint.address()));
+        endpoints.sort_by_key(|endpoint| left == Some(endpoint.address()));
         let mut outcome = NoStream::Failed;
         for endpoint in endpoints {
             let address = endpoint.address();
@@ -135,6 +131,14 @@ impl Supplier {
         }
         Err(outcome)
     }
+}
+
+/// Lets a stream that is to be left go on until the next one is there.
+async fn supplied_meanwhile(mut leaving: Session, ledger: &Ledger) -> Infallible {
+    while leaving.follow(ledger).await.leaves_time() {}
+    drop(leaving);
+    ledger.lost();
+    pending().await
 }
 
 #[cfg(test)]

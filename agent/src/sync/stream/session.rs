@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use kiam_common::reason::Refusal;
 use kiam_proto::node::ServerMessage;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, Streaming};
 
 use super::report::Reporter;
@@ -81,6 +81,8 @@ impl From<Status> for End {
 pub(super) struct Session {
     /// The server.
     pub(super) endpoint: Arc<Endpoint>,
+    /// Since when.
+    pub(super) opened: Instant,
     incoming: Streaming<ServerMessage>,
     sequence: Sequence,
     applied: watch::Sender<u64>,
@@ -99,7 +101,8 @@ impl Session {
             let applied = watch::Sender::new(0);
             let messages = reporter.messages(applied.subscribe());
             let incoming = endpoint.stream_client().sync(messages).await?.into_inner();
-            let mut session = Self { endpoint, incoming, sequence: Sequence::default(), applied, metrics };
+            let (opened, sequence) = (Instant::now(), Sequence::default());
+            let mut session = Self { endpoint, opened, incoming, sequence, applied, metrics };
             let snapshot = session.snapshot().await?;
             Ok((session, snapshot))
         };
