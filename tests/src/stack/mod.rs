@@ -185,6 +185,7 @@ impl Common<'_> {
             ("--port", "0"),
             ("--server-address", &server.addresses().main.to_string()),
             ("--metadata-endpoint", &self.imds),
+            ("--node-name", node),
         ]));
         spec.arguments.extend(self.setup.agent_flags.iter().cloned());
         spec

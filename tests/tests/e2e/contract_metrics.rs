@@ -9,6 +9,7 @@ use kiam_tests::real::namespace::ROLE;
 use kiam_tests::real::prometheus::{Prometheus, lint};
 
 use crate::exposition::Family;
+use crate::shared;
 use crate::world::{CREDENTIALS, World, metrics};
 
 /// Name, type and labels.
@@ -138,7 +139,9 @@ async fn bounded_labels_are_there_at_zero_before_anything_happens() {
 
 #[tokio::test]
 async fn what_happens_is_counted_where_the_contract_says() {
-    let world = World::start().await;
+    // As with Kiam's agents, each request is a call.
+    let moto = shared::moto().await.url();
+    let world = World::with_flags(moto, |server| server, |agent| agent.flag("--push", false)).await;
     make_traffic(&world).await;
     let agent = metrics(&world.agent).await;
     for (series, wanted) in [

@@ -81,7 +81,9 @@ async fn idle_connections_are_pinged_by_whom_the_flags_say() {
         let server = around.logs.start(name, &around.server().flag(TIME, server_time)).await;
         let wire = Arc::new(Wire::default());
         let (addr, _accepting) = wire.to(server.addresses().main).await;
-        let agent = around.agent(addr).flag(TIME, agent_time).flag(WITHOUT_STREAM, without_stream);
+        // A stream is a call that never ends.
+        let agent = around.agent(addr).flag("--push", false);
+        let agent = agent.flag(TIME, agent_time).flag(WITHOUT_STREAM, without_stream);
         let agent = around.logs.start(name, &agent).await;
         wait_until_ready(&agent).await;
         assert_eq!(wire.is_pinged().await, pinged, "{name}");

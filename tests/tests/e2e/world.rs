@@ -62,6 +62,7 @@ pub(crate) fn agent(server_address: impl ToString, imds: &Imds, identity: &TlsAr
         .flag("--port", 0)
         .flag("--server-address", server_address)
         .flag("--metadata-endpoint", imds.url())
+        .flag("--node-name", "node-a")
 }
 
 /// With certificates.

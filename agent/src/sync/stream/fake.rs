@@ -181,6 +181,9 @@ impl Network {
 
 async fn carry(mut near: TcpStream, server: SocketAddr, mut silent: watch::Receiver<bool>) {
     let mut far = TcpStream::connect(server).await.unwrap();
+    // Paused time would run on while the kernel waits for more to send.
+    near.set_nodelay(true).unwrap();
+    far.set_nodelay(true).unwrap();
     let fell_silent = {
         let carrying = copy_bidirectional(&mut near, &mut far);
         tokio::select! {

@@ -206,7 +206,8 @@ async fn a_stream_that_ends_is_replaced_by_another_servers_within_100_ms() {
     let (stream, _one, mut two) = supplied.by_one_of_two().await;
     let lost = Instant::now();
     drop(stream);
-    two.opened().await.snapshot(&[(A, "a-2")]);
+    let mut next = two.opened().await;
+    next.snapshot(&[(A, "a-2")]);
     supplied.until(A, Some("a-2")).await;
     assert!(lost.elapsed() <= Duration::from_millis(100), "{:?}", lost.elapsed());
     assert_eq!(supplied.moves("lost"), Some(1));
