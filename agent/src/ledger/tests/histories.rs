@@ -39,13 +39,13 @@ struct World {
 
 impl World {
     fn new(seed: u64, network: Option<Arc<FakeNetwork>>) -> Self {
-        let seen: Arc<dyn Network> = match &network {
+        let pinning: Arc<dyn Network> = match &network {
             Some(network) => network.clone(),
             None => Arc::new(Opaque::default()),
         };
         Self {
             rng: Rng::with_seed(seed),
-            ledger: Ledger::new(seen, MAX_STALE),
+            ledger: Ledger::new(pinning, MAX_STALE),
             network,
             pods: 0,
             truth: vec![View::new()],

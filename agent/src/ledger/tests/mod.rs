@@ -103,9 +103,9 @@ async fn credentials_end_by_a_clock_that_nobody_sets() {
 #[tokio::test]
 async fn nothing_that_a_server_names_grows_without_limit() {
     let ledger = Ledger::new(Arc::new(Opaque::default()), MAX_STALE);
-    let addresses = (0..=u32::try_from(told::ROOM).unwrap()).map(|n| IpAddr::from(n.to_be_bytes()));
-    let last = addresses.clone().last().unwrap();
-    assert_eq!(ledger.apply(addresses.map(|ip| bind(ip, "a", 1))), Err(Full));
+    let (beyond, address) = (u32::try_from(told::ROOM).unwrap(), |n: u32| IpAddr::from(n.to_be_bytes()));
+    let last = address(beyond);
+    assert_eq!(ledger.apply((0..=beyond).map(|n| bind(address(n), "a", 1))), Err(Full));
     assert_eq!((ledger.role_name(last), ledger.bindings(Standing::Unpinned)), (Found::AskServer, told::ROOM));
     assert_eq!(ledger.apply((0..5000).map(|session| grant(session, "text", HOUR))), Err(Full));
     assert_eq!(ledger.sessions(), told::ROOM);
