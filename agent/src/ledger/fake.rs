@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use tokio::sync::watch;
-
 use super::pin::EndpointId;
 use super::*;
 use crate::document::Documents;
@@ -13,30 +11,23 @@ use crate::document::Documents;
 #[derive(Default)]
 pub(crate) struct FakeNetwork {
     endpoints: Mutex<HashMap<IpAddr, EndpointId>>,
-    changed: watch::Sender<()>,
 }
 
 impl FakeNetwork {
     /// The address leads to this interface, and to this hardware address if one is known.
     pub(crate) fn lead(&self, ip: IpAddr, interface: u32, hardware: Option<[u8; 6]>) {
         self.endpoints.lock().unwrap().insert(ip, EndpointId { interface, hardware });
-        self.changed.send_replace(());
     }
 
     /// The address leads nowhere.
     pub(crate) fn cut(&self, ip: IpAddr) {
         self.endpoints.lock().unwrap().remove(&ip);
-        self.changed.send_replace(());
     }
 }
 
 impl Network for FakeNetwork {
     fn endpoint_of(&self, ip: IpAddr) -> Option<EndpointId> {
         self.endpoints.lock().unwrap().get(&ip).copied()
-    }
-
-    fn changes(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
     }
 }
 

@@ -41,7 +41,7 @@ impl World {
     fn new(seed: u64, network: Option<Arc<FakeNetwork>>) -> Self {
         let pinning: Arc<dyn Network> = match &network {
             Some(network) => network.clone(),
-            None => Arc::new(Opaque::default()),
+            None => Arc::new(Opaque),
         };
         Self {
             rng: Rng::with_seed(seed),
@@ -86,7 +86,7 @@ impl World {
         self.truth.push(next);
         if let Some(network) = &self.network {
             network.lead(address(n), self.pods, None);
-            self.ledger.examine();
+            self.ledger.examine(address(n));
         }
     }
 
@@ -99,7 +99,7 @@ impl World {
         self.truth.push(next);
         if let Some(network) = &self.network {
             network.cut(address(n));
-            self.ledger.examine();
+            self.ledger.examine(address(n));
         }
     }
 

@@ -5,7 +5,7 @@ mod histories;
 use std::net::Ipv4Addr;
 
 use kiam_common::reason::Refusal;
-use tokio::time::{advance, sleep};
+use tokio::time::advance;
 
 use super::fake::{FakeNetwork, bind, grant, snapshot};
 use super::*;
@@ -29,7 +29,7 @@ fn ask(ledger: &Ledger, ip: IpAddr) -> Found {
 
 /// A ledger without a network to pin to, with a pod `a`.
 fn unpinned() -> Ledger {
-    let ledger = Ledger::new(Arc::new(Opaque::default()), MAX_STALE);
+    let ledger = Ledger::new(Arc::new(Opaque), MAX_STALE);
     ledger.replace(snapshot([bind(IP, "a", 1), grant(1, "of a", HOUR)]));
     ledger
 }
@@ -45,7 +45,7 @@ fn pinned() -> (Ledger, Arc<FakeNetwork>) {
 
 #[tokio::test]
 async fn an_empty_ledger_leaves_everything_to_the_server() {
-    let ledger = Ledger::new(Arc::new(Opaque::default()), MAX_STALE);
+    let ledger = Ledger::new(Arc::new(Opaque), MAX_STALE);
     assert_eq!((ask(&ledger, IP), ledger.role_name(IP)), (Found::AskServer, Found::AskServer));
     ledger.lost();
     assert_eq!((ask(&ledger, IP), ledger.is_supplied()), (Found::AskServer, false));
@@ -102,7 +102,7 @@ async fn credentials_end_by_a_clock_that_nobody_sets() {
 
 #[tokio::test]
 async fn nothing_that_a_server_names_grows_without_limit() {
-    let ledger = Ledger::new(Arc::new(Opaque::default()), MAX_STALE);
+    let ledger = Ledger::new(Arc::new(Opaque), MAX_STALE);
     let (beyond, address) = (u32::try_from(told::ROOM).unwrap(), |n: u32| IpAddr::from(n.to_be_bytes()));
     let last = address(beyond);
     assert_eq!(ledger.apply((0..=beyond).map(|n| bind(address(n), "a", 1))), Err(Full));
@@ -154,14 +154,14 @@ async fn an_address_that_leads_elsewhere_counts_for_nothing_until_another_pod_is
             Some(interface) => network.lead(IP, interface, None),
             None => network.cut(IP),
         }
-        ledger.examine();
+        ledger.examine(IP);
         assert_eq!((ask(&ledger, IP), ledger.role_name(IP)), (Found::Unconfirmed, Found::Unconfirmed));
         ledger.apply([bind(IP, "a", 1), grant(1, "of a", HOUR)]).unwrap();
         assert_eq!(ask(&ledger, IP), Found::Unconfirmed, "said again by a server that lags");
         ledger.replace(snapshot([bind(IP, "a", 4), grant(4, "of a", HOUR)]));
         assert_eq!(ask(&ledger, IP), Found::Unconfirmed, "said by another server that lags");
         network.lead(IP, 8, None);
-        ledger.examine();
+        ledger.examine(IP);
         ledger.apply([bind(IP, "b", 5), grant(5, "of b", HOUR)]).unwrap();
         assert_eq!((ask(&ledger, IP), ledger.bindings(Standing::Pinned)), (held("of b"), 1));
     }
@@ -171,10 +171,10 @@ async fn an_address_that_leads_elsewhere_counts_for_nothing_until_another_pod_is
 async fn an_address_that_leads_back_to_its_pod_is_confirmed() {
     let (ledger, network) = pinned();
     network.cut(IP);
-    ledger.examine();
+    ledger.examine(IP);
     assert_eq!(ask(&ledger, IP), Found::Unconfirmed);
     network.lead(IP, 7, None);
-    ledger.examine();
+    ledger.examine(IP);
     assert_eq!(ask(&ledger, IP), held("of a"));
 }
 
@@ -188,7 +188,7 @@ async fn on_a_bridge_the_hardware_address_tells_pods_apart_once_it_is_known() {
         (Some([2, 0, 0, 0, 0, 2]), Found::Unconfirmed),
     ] {
         network.lead(IP, 7, hardware);
-        ledger.examine();
+        ledger.examine(IP);
         assert_eq!(ask(&ledger, IP), wanted, "{hardware:?}");
     }
 }
@@ -225,19 +225,34 @@ async fn a_pod_that_shared_its_address_for_a_moment_has_it_again() {
     assert_eq!(ask(&ledger, IP), held("of a"));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn whoever_waits_is_told_of_changes_by_streams_and_by_the_network() {
     let (ledger, network) = pinned();
-    let ledger = Arc::new(ledger);
-    let shutdown = Shutdown::new();
-    let pinning = tokio::spawn(ledger.clone().keep_pinned(shutdown.clone()));
-    sleep(Duration::from_millis(1)).await;
     let mut changes = ledger.changes();
     network.lead(IP, 8, None);
-    changes.changed().await.unwrap();
+    ledger.examine_all();
+    assert!(changes.has_changed().unwrap());
     assert_eq!(ask(&ledger, IP), Found::Unconfirmed);
+    changes.mark_unchanged();
+    ledger.examine_all();
+    assert!(!changes.has_changed().unwrap(), "nothing new");
     ledger.apply([bind(IP, "b", 2)]).unwrap();
     assert!(changes.has_changed().unwrap());
-    shutdown.begin();
-    pinning.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_whose_address_led_nowhere_yet_is_pinned_when_it_leads_somewhere() {
+    for (is_connected, wanted) in [(true, Found::Unconfirmed), (false, held("of a"))] {
+        let network = Arc::new(FakeNetwork::default());
+        let ledger = Ledger::new(network.clone(), MAX_STALE);
+        ledger.replace(snapshot([bind(IP, "a", 1), grant(1, "of a", HOUR)]));
+        if !is_connected {
+            ledger.lost();
+        }
+        for interface in [7, 8] {
+            network.lead(IP, interface, None);
+            ledger.examine(IP);
+        }
+        assert_eq!(ask(&ledger, IP), wanted, "pinned only by a recent word: {is_connected}");
+    }
 }

@@ -27,7 +27,7 @@ struct Supplied {
 impl Supplied {
     async fn new() -> Self {
         let (agent, registry) = (Agent::new().await, Registry::new());
-        let ledger = Arc::new(Ledger::new(Arc::new(Opaque::default()), Duration::from_secs(10)));
+        let ledger = Arc::new(Ledger::new(Arc::new(Opaque), Duration::from_secs(10)));
         Self { agent, ledger, registry }
     }
 
