@@ -1,0 +1,88 @@
+//! Messages of both packages, in both directions: whatever bytes arrive, decoding ends well or with an error, and what
+//! was decoded is the same after another journey.
+
+use kiam_proto::{kiam, node};
+use prost::Message;
+
+use super::{Broken, Target, Way, way};
+
+/// An input is a byte that chooses the message, and the message.
+#[derive(Debug, Default)]
+pub struct Messages;
+
+type Journey = fn(&[u8]) -> Result<Option<Vec<u8>>, String>;
+
+/// Every message that a peer sends.
+const JOURNEYS: [Journey; 7] = [
+    journey::<node::NodeMessage>,
+    journey::<node::ServerMessage>,
+    journey::<kiam::GetPodRoleRequest>,
+    journey::<kiam::GetPodCredentialsRequest>,
+    journey::<kiam::Role>,
+    journey::<kiam::Credentials>,
+    journey::<node::ListNodesResponse>,
+];
+
+/// What the bytes are once they are encoded anew; none if they are no such message.
+fn journey<M: Message + Default + PartialEq>(bytes: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    let Ok(message) = M::decode(bytes) else {
+        return Ok(None);
+    };
+    let encoded = message.encode_to_vec();
+    if encoded.len() != message.encoded_len() {
+        return Err("a message has another length than it says".into());
+    }
+    match M::decode(encoded.as_slice()) {
+        Ok(again) if again == message => Ok(Some(encoded)),
+        Ok(_) | Err(_) => Err("a message is another after a second journey".into()),
+    }
+}
+
+impl Target for Messages {
+    fn name(&self) -> &'static str {
+        "messages"
+    }
+
+    fn words(&self) -> &'static [&'static [u8]] {
+        &[
+            b"\x0a\x00",
+            b"\x0a\x03abc",
+            b"\x12\x01",
+            b"\x1a\x04",
+            b"\x22\x00",
+            b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            b"\x0a\xff\xff\xff\xff\x0f",
+            b"\x0b",
+            b"\x0c",
+            b"\xf8\xff\xff\xff\x0f\x00",
+            b"10.0.0.1",
+        ]
+    }
+
+    fn seeds(&self) -> Vec<Vec<u8>> {
+        let hello = node::Hello { node: "node-a".into(), features: vec!["x".into()], ..node::Hello::default() };
+        let hello = node::NodeMessage { message: Some(node::node_message::Message::Hello(hello)) };
+        let request = kiam::GetPodCredentialsRequest { ip: "10.0.0.1".into(), role: "reader".into() };
+        let seed = |number: u8, message: Vec<u8>| [vec![number], message].concat();
+        let empty = (0..7).map(|number| vec![number]);
+        empty.chain([seed(0, hello.encode_to_vec()), seed(3, request.encode_to_vec())]).collect()
+    }
+
+    fn take(&mut self, inputs: &[Vec<u8>]) -> Result<Vec<Way>, Broken> {
+        let take = |(input, bytes): (usize, &Vec<u8>)| {
+            let Some((number, message)) = bytes.split_first() else {
+                return Ok(0);
+            };
+            let number = usize::from(*number) % JOURNEYS.len();
+            match JOURNEYS[number](message) {
+                Ok(None) => Ok(number as Way),
+                // Which fields there are and how long they are is what makes a message another.
+                Ok(Some(encoded)) => Ok(way(&[number, encoded.len(), encoded.first().copied().unwrap_or(0).into()]
+                    .map(usize::to_le_bytes)
+                    .concat())),
+                Err(why) => Err(Broken { input, why }),
+            }
+        };
+        inputs.iter().enumerate().map(take).collect()
+    }
+}
