@@ -28,8 +28,8 @@ pub(super) struct Page<'a> {
 /// the pages; they show the objects as they are now, where etcd would show them as they were then.
 pub(super) fn page(store: &Store, page: &Page) -> Result<(Vec<Arc<Value>>, Value), Failure> {
     let (revision, last_shown) = read_token(store, page.after)?;
-    let mut objects = store.list(page.kind, page.namespace);
-    objects.retain(|object| position(object) > last_shown && page.selector.matches(object));
+    let mut objects = store.list_after(page.kind, page.namespace, last_shown);
+    objects.retain(|object| page.selector.matches(object));
     let mut metadata = json!({"resourceVersion": revision.to_string()});
     if page.limit > 0 && objects.len() > page.limit {
         let left = objects.len() - page.limit;

@@ -2,6 +2,7 @@
 //! from any revision whose successors are all still kept.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -57,8 +58,20 @@ impl Store {
 
     /// The objects of a kind, of one namespace or of all.
     pub(super) fn list(&self, kind: &Kind, namespace: Option<&str>) -> Vec<Arc<Value>> {
-        let all = self.objects.range((kind.plural, String::new(), String::new())..);
-        all.take_while(|((plural, ..), _)| *plural == kind.plural)
+        self.list_after(kind, namespace, (String::new(), String::new()))
+    }
+
+    /// The same, of those whose namespace and name come later than these.
+    pub(super) fn list_after(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        (last_namespace, last_name): (String, String),
+    ) -> Vec<Arc<Value>> {
+        let last = Bound::Excluded((kind.plural, last_namespace, last_name));
+        let later = self.objects.range((last, Bound::Unbounded));
+        later
+            .take_while(|((plural, ..), _)| *plural == kind.plural)
             .filter(|((_, of, _), _)| namespace.is_none_or(|namespace| of == namespace))
             .map(|(_, object)| Arc::clone(object))
             .collect()
