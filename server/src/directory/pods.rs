@@ -86,8 +86,7 @@ pub struct PodIndex {
 }
 
 impl PodIndex {
-    /// Takes in what the API says of a pod now. What the pod asks for counts if it did not ask for it
-    /// before.
+    /// Takes in what the API says of a pod now. It asks only for what it did not ask for before.
     pub fn apply(&mut self, fields: &PodFields, resolver: &Resolver) -> Change {
         self.note_host(fields);
         let pod = (!fields.finished && !fields.host_network).then(|| Arc::new(self.pod(fields, resolver)));

@@ -66,6 +66,18 @@ fn an_entry_goes_through_its_life() {
 }
 
 #[test]
+fn who_is_supplied_gets_what_is_held_or_the_last_failure_unless_a_call_may_tell_better() {
+    let mut entry = holding();
+    assert!(matches!(entry.supply(at(99)), Supply::Held { ends, .. } if ends == at(100)));
+    fail(&mut entry, StsErrorKind::Unavailable, 60, 70);
+    assert!(matches!(entry.supply(at(99)), Supply::Held { .. }), "a failed renewal takes nothing away");
+    assert!(matches!(entry.supply(at(100)), Supply::Failed(_)), "long after the pause");
+    entry.begin();
+    assert!(matches!(entry.supply(at(100)), Supply::Awaited));
+    assert!(matches!(Entry::default().supply(at(0)), Supply::Awaited));
+}
+
+#[test]
 fn held_credentials_are_served_until_they_end_and_not_after() {
     let mut entry = holding();
     fail(&mut entry, StsErrorKind::Refused, 60, 120);
