@@ -13,6 +13,7 @@ mod flags_server;
 mod grpc;
 mod kiam_v4;
 mod node_binding;
+mod push;
 mod rbac;
 mod refusals;
 mod resilience;
