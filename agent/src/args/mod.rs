@@ -186,6 +186,26 @@ mod tests {
     }
 
     #[test]
+    fn how_the_agent_is_supplied_is_told_by_flags() {
+        let stream = config("--node-name=node-1.example --max-stale=3s").stream.unwrap();
+        assert_eq!((stream.node.as_str(), stream.max_stale), ("node-1.example", Duration::from_secs(3)));
+        let stream = config("").stream.unwrap();
+        assert_eq!(stream.max_stale, Duration::from_secs(10));
+        assert!(!stream.node.is_empty(), "the machine's name");
+        assert!(config("--no-push").stream.is_none());
+    }
+
+    #[test]
+    fn the_digest_tells_agents_apart_that_are_set_up_differently_and_no_others() {
+        let digest = |flags: &str| read(&format!("{TLS} {flags}"), &[]).unwrap().digest();
+        let one = digest("--node-name=node-1 --host=10.0.0.1 --bind=10.0.0.1 --intercept=nftables");
+        assert_eq!(one, digest("--node-name=node-2 --host=10.0.0.2 --intercept=nftables"));
+        for other in ["", "--intercept=nftables --max-stale=9s", "--intercept=nftables --allow-route-regexp=/x"] {
+            assert_ne!(one, digest(other), "{other}");
+        }
+    }
+
+    #[test]
     fn health_has_flags_of_its_own() {
         let argv = ["kiam", "health", "--cert=c", "--key=k", "--ca=a", "--timeout=5s"].map(OsString::from);
         let invocation: Invocation<AgentArgs> = parse("agent", argv, &|_| None).unwrap();

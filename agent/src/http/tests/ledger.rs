@@ -158,3 +158,38 @@ async fn what_is_stale_is_asked_of_a_server_that_can_be_reached_by_calls() {
     assert_eq!(stand.get(&format!("{LIST}reader")).await.status, 200);
     assert_eq!(stand.calls(), 1);
 }
+
+/// [`POD`] has been followed by another, and a server that lags says that it is back.
+async fn unconfirmed() -> Stand {
+    let stand = supplied().await;
+    stand.ledger.apply([bound(POD, "u-2", Decision::Refused(refusal(Reason::NoRole)))]).unwrap();
+    stand.ledger.apply([reader(POD)]).unwrap();
+    stand
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_may_be_another_pods_waits_for_the_servers_next_word_and_asks_nobody() {
+    let stand = Arc::new(unconfirmed().await);
+    let started = Instant::now();
+    let waiting = tokio::spawn({
+        let stand = stand.clone();
+        async move { stand.get(&format!("{LIST}team/reader")).await }
+    });
+    sleep(Duration::from_secs(3)).await;
+    let role = BoundRole { name: "/team/reader".into(), arn: ARN.into(), session: 1 };
+    stand.ledger.apply([bound(POD, "u-3", Decision::Role(role))]).unwrap();
+    assert_eq!(waiting.await.unwrap().status, 200);
+    assert_eq!((started.elapsed().as_secs(), stand.calls()), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_stays_unconfirmed_is_refused_after_five_seconds() {
+    let stand = unconfirmed().await;
+    for target in [LIST.to_owned(), format!("{LIST}team/reader")] {
+        let started = Instant::now();
+        let answer = stand.get(&target).await;
+        assert_eq!((answer.status, answer.code().as_str()), (503, "Unconfirmed"));
+        assert_eq!(started.elapsed().as_secs(), 5);
+    }
+    assert_eq!((stand.calls(), stand.metric(r#"kiam_metadata_refused_total{reason="Unconfirmed"}"#)), (0, Some(2.0)));
+}
