@@ -24,6 +24,14 @@ impl Invocation {
         Self { binary: binary.into(), words, flags: BTreeMap::new(), environment: BTreeMap::new() }
     }
 
+    /// Run by another program, which `words` are for, the binary and its own words included.
+    #[must_use]
+    pub fn run_by(mut self, program: &str, words: &'static [&'static str]) -> Self {
+        self.binary = program.into();
+        self.words = words;
+        self
+    }
+
     /// With this flag, in place of what it was before.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "a number, a path or a text: each reads best as it is")]

@@ -10,6 +10,7 @@ mod exposition;
 mod flags_agent;
 mod flags_keepalive;
 mod flags_server;
+mod floods;
 mod grpc;
 mod kiam_v4;
 mod node_binding;

@@ -5,6 +5,7 @@ mod ledger;
 mod limits;
 mod routes;
 mod secrets;
+mod transcript;
 mod wire;
 
 use std::collections::HashMap;
