@@ -119,16 +119,21 @@ impl Table {
     /// Takes a place from the pod that has most, for one that has `held`. Only if it stays no worse off than that one,
     /// and only one that is idle: no request is cut off.
     fn free_one_for(&mut self, held: usize) -> bool {
-        let most = self.by_ip.values_mut().max_by_key(|entry| entry.seats.len());
-        let Some(entry) = most.filter(|entry| entry.seats.len() >= held + 2) else {
-            return false;
-        };
-        let Some(idle) = entry.seats.iter().position(|seat| !seat.busy.load(Ordering::Relaxed)) else {
+        let can_give = |entry: &&mut Entry| entry.seats.len() >= held + 2 && entry.idle().is_some();
+        let most = self.by_ip.values_mut().filter(can_give).max_by_key(|entry| entry.seats.len());
+        let Some((entry, idle)) = most.and_then(|entry| entry.idle().map(|idle| (entry, idle))) else {
             return false;
         };
         entry.seats.remove(idle).given_away.notify_one();
         self.taken -= 1;
         true
+    }
+}
+
+impl Entry {
+    /// The oldest connection that answers no request.
+    fn idle(&self) -> Option<usize> {
+        self.seats.iter().position(|seat| !seat.busy.load(Ordering::Relaxed))
     }
 }
 
@@ -239,6 +244,17 @@ mod tests {
         assert_eq!(peers.admit(ip(2)).err(), Some(Error::Busy));
         greedy[3].set_busy(false);
         assert!(peers.admit(ip(2)).is_ok());
+    }
+
+    #[test]
+    fn where_the_pod_that_has_most_is_busy_the_next_one_gives() {
+        let peers = peers(5, 5);
+        let (most, next) = (take(&peers, 1, 3), take(&peers, 2, 2));
+        for place in &most {
+            place.set_busy(true);
+        }
+        assert!(peers.admit(ip(3)).is_ok());
+        assert!(next[0].given_away().now_or_never().is_some());
     }
 
     #[test]

@@ -44,7 +44,8 @@ async fn p99(agent: SocketAddr, pod: IpAddr) -> Duration {
 async fn others_are_served(change: fn(Invocation) -> Invocation, name: &str, attack: Attack, limit: Option<&str>) {
     let around = Emulated::start().await;
     let server = around.logs.start("server", &around.server()).await;
-    let program = around.logs.start("agent", &change(around.agent(server.addresses().main))).await;
+    let agent = change(around.agent(server.addresses().main)).flag("--level", "info");
+    let program = around.logs.start("agent", &agent).await;
     let (agent, pod) = (program.addresses().main, around.run_pod("reader", "reader"));
     eventually("the pod to be known", async || {
         Some(ask_for(agent, pod, "reader").await).filter(|answer| answer.status == StatusCode::OK)
