@@ -15,6 +15,8 @@ mod metadata;
 mod metrics;
 mod network;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod unary;
 
 #[cfg(test)]

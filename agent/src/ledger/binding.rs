@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use kiam_common::reason::Refusal;
+use kiam_common::reason::{Reason, Refusal};
 use tokio::time::Instant;
 
 use crate::document::Documents;
@@ -19,6 +19,13 @@ pub(crate) struct Binding {
     pub(crate) uid: Box<str>,
     /// What it may have.
     pub(crate) decision: Decision,
+}
+
+impl Binding {
+    /// Whether several pods have the address at once, so that the binding speaks for none of them.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(&self.decision, Decision::Refused(why) if why.reason == Reason::PodAmbiguous)
+    }
 }
 
 /// What a pod may have.

@@ -24,7 +24,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use kiam_common::reason::Reason;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -167,8 +166,7 @@ impl Books {
 
     /// Notes whose an address is. Where it is two pods' at once, nobody has moved in yet.
     fn settle(&mut self, ip: IpAddr, binding: &Binding, network: &dyn Network) {
-        let is_shared = matches!(&binding.decision, Decision::Refused(why) if why.reason == Reason::PodAmbiguous);
-        if !is_shared {
+        if !binding.is_shared() {
             self.tenants.bound(ip, &binding.uid, network.endpoint_of(ip));
         }
     }

@@ -91,9 +91,9 @@ impl Table {
     fn answer(&self, ip: IpAddr, now: Instant, allowed: impl FnOnce(&Entry, &BoundRole) -> Found) -> Found {
         let Some(entry) = self.entries.get(&ip.to_canonical()) else { return Found::AskServer };
         match entry.standing {
-            Standing::Unconfirmed => return Found::Unconfirmed,
+            Standing::Unconfirmed if !entry.binding.is_shared() => return Found::Unconfirmed,
             Standing::Unpinned if self.is_stale(now) => return Found::Stale,
-            Standing::Pinned | Standing::Unpinned => {}
+            Standing::Pinned | Standing::Unpinned | Standing::Unconfirmed => {}
         }
         match &entry.binding.decision {
             Decision::Role(role) => allowed(entry, role),

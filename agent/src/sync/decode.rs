@@ -20,7 +20,7 @@ const LIFE_MAX: Duration = Duration::from_hours(12);
 
 /// What a message means to the agent.
 #[derive(Debug)]
-pub(super) enum Meaning {
+pub(crate) enum Meaning {
     /// A change of the ledger.
     Change(Change),
     /// The snapshot is complete.
@@ -33,7 +33,7 @@ pub(super) enum Meaning {
 
 /// Why a message makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Senseless {
+pub(crate) enum Senseless {
     /// Expected an IPv4 or IPv6 address in text form.
     #[error("a message about something that is no IP address")]
     Address,
@@ -50,7 +50,7 @@ pub(super) enum Senseless {
 
 impl Senseless {
     /// What to do instead.
-    pub(super) fn instead(&self) -> Meaning {
+    pub(crate) fn instead(&self) -> Meaning {
         match self {
             Self::Pod(ip) | Self::Decision(ip) => Meaning::Change(Change::Unbind(*ip)),
             Self::Address | Self::Credentials(_) => Meaning::Nothing,
@@ -59,7 +59,7 @@ impl Senseless {
 }
 
 /// Reads one message. The life of credentials is counted from now.
-pub(super) fn decode(message: Option<Message>) -> Result<Meaning, Senseless> {
+pub(crate) fn decode(message: Option<Message>) -> Result<Meaning, Senseless> {
     Ok(match message {
         Some(Message::Bind(bind)) => Meaning::Change(binding(bind)?),
         Some(Message::Unbind(unbind)) => Meaning::Change(Change::Unbind(ip(&unbind.ip)?)),

@@ -4,7 +4,7 @@ mod histories;
 
 use std::net::Ipv4Addr;
 
-use kiam_common::reason::Refusal;
+use kiam_common::reason::{Reason, Refusal};
 use tokio::time::advance;
 
 use super::fake::{FakeNetwork, bind, grant, snapshot};
@@ -223,6 +223,17 @@ async fn a_pod_that_shared_its_address_for_a_moment_has_it_again() {
     assert_eq!(ask(&ledger, IP), Found::Refused(refused(Reason::PodAmbiguous)));
     ledger.apply([bind(IP, "a", 1)]).unwrap();
     assert_eq!(ask(&ledger, IP), held("of a"));
+}
+
+#[tokio::test]
+async fn pods_that_share_an_address_are_refused_wherever_it_leads() {
+    let (ledger, network) = pinned();
+    network.lead(IP, 8, None);
+    ledger.examine(IP);
+    assert_eq!(ask(&ledger, IP), Found::Unconfirmed);
+    let shared = Binding { uid: "a".into(), decision: Decision::Refused(refused(Reason::PodAmbiguous)) };
+    ledger.apply([Change::Bind(IP, shared)]).unwrap();
+    assert_eq!(ask(&ledger, IP), Found::Refused(refused(Reason::PodAmbiguous)));
 }
 
 #[tokio::test]

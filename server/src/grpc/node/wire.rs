@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use kiam_common::clock::Clock;
 use kiam_common::credentials::Issued;
 use kiam_proto::encoding::node as wire;
 use kiam_proto::encoding::node::bind::Decision;
@@ -111,7 +111,7 @@ impl Encoder {
                 features: Vec::new(),
                 node: self.connected.node.to_string(),
             }),
-            Outgoing::News(message) => self.news(message),
+            Outgoing::News(message) => news(message, &self.supplier.clock),
             Outgoing::SnapshotEnd => Wire::SnapshotEnd(wire::SnapshotEnd {}),
             Outgoing::GoAway(reason) => Wire::GoAway(wire::GoAway { reason: reason.into() }),
         };
@@ -120,24 +120,24 @@ impl Encoder {
         self.supplier.metrics.sent(Kind::of(&message));
         wire::ServerMessage { sequence: self.sequence, message: Some(message) }
     }
+}
 
-    fn news(&self, message: Message) -> Wire {
-        match message {
-            Message::Bind { ip, pod, role, session } => bind(ip, &pod, Decision::Role(bound_role(&role, session))),
-            Message::Refuse { ip, pod, error } => bind(ip, &pod, Decision::Refusal(to_wire(&error))),
-            Message::Unbind { ip } => Wire::Unbind(wire::Unbind { ip: ip.to_string() }),
-            Message::Grant { session, issued, ends } => self.grant(session, &issued, ends),
-            Message::Withhold { session, error } => {
-                Wire::Withhold(wire::Withhold { session, refusal: Some(to_wire(&Error::Sts(error))) })
-            }
-            Message::Revoke { session } => Wire::Revoke(wire::Revoke { session }),
+/// News of the desk as an agent is told of it now, by the clock of the vault.
+pub fn news(message: Message, clock: &Clock) -> Wire {
+    match message {
+        Message::Bind { ip, pod, role, session } => bind(ip, &pod, Decision::Role(bound_role(&role, session))),
+        Message::Refuse { ip, pod, error } => bind(ip, &pod, Decision::Refusal(to_wire(&error))),
+        Message::Unbind { ip } => Wire::Unbind(wire::Unbind { ip: ip.to_string() }),
+        Message::Grant { session, issued, ends } => grant(session, &issued, clock.until(ends)),
+        Message::Withhold { session, error } => {
+            Wire::Withhold(wire::Withhold { session, refusal: Some(to_wire(&Error::Sts(error))) })
         }
+        Message::Revoke { session } => Wire::Revoke(wire::Revoke { session }),
     }
+}
 
-    fn grant(&self, session: u64, issued: &Issued, ends: Timestamp) -> Wire {
-        let life = self.supplier.clock.until(ends);
-        Wire::Grant(wire::Grant { session, credentials: Some(issued.encoded.clone()), life_ms: milliseconds(life) })
-    }
+fn grant(session: u64, issued: &Issued, life: Duration) -> Wire {
+    Wire::Grant(wire::Grant { session, credentials: Some(issued.encoded.clone()), life_ms: milliseconds(life) })
 }
 
 fn bind(ip: IpAddr, pod: &Pod, decision: Decision) -> Wire {

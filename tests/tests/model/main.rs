@@ -1,0 +1,88 @@
+//! Random histories of a cluster of two nodes and two servers, checked against an oracle that only reads what has
+//! happened. Directory, vault, desk and ledger are the real ones, and what goes between them is encoded and decoded
+//! protobuf; watches, connections, STS, the kernel's network and the time do what the history says.
+//!
+//! # What must never happen
+//!
+//! After every step, whoever is at an address asks the ledger of its node for every role. Each answer with credentials
+//! must be justified by all of these:
+//!
+//! 1. The credentials are of the role that was asked for, and STS gave them for longer than until now. (An agent counts
+//!    their life from when they arrive, so a message that was under way for a second may make it a second more.)
+//! 2. The agent *was told* that a pod at this address may have this role: the server of its stream had heard of such a
+//!    pod on this node, of no other pod with the address, and of a namespace that permits the role. It may have heard of
+//!    it late, and what it has heard since may be under way; but whatever has arrived whole at the agent counts, at
+//!    once, and nothing before it. After a stream is lost, its last word stands until the next stream's snapshot is
+//!    whole.
+//! 3. The pod that asks *is* that pod, if the agent has met either of them within ten minutes. It meets a pod when it
+//!    is told of it while the kernel shows that pod at the address. Only where it has met neither, as it was told of one
+//!    pod late and not yet of the other, does it believe the word alone.
+//! 4. Where the kernel does not show who is at an address, 3 cannot hold. Then the word counts while the stream lasts,
+//!    and ten seconds longer.
+//!
+//! # What must be so in the end
+//!
+//! When nothing happens any more, everybody has been told everything and every agent has a stream: every pod that may
+//! have its role is answered with it, and with no other; every other is refused, for the right reason, or sent on to
+//! the server where that gives the reason.
+//!
+//! # What is left out
+//!
+//! A pod keeps its link to the node for as long as it has its address, and on one node an address leads to one pod at a
+//! time (in the API, and on several nodes, it may be several pods'). The calls that an agent makes for what its ledger
+//! does not say.
+//!
+//! # Running it
+//!
+//! As it is, for ten seconds from a random seed. `KIAM_MODEL_SEED` is the first seed and `KIAM_MODEL_HISTORIES` how many
+//! to run, one for each seed from there: with 1 a single history is played again. A history that fails is shortened
+//! for as long as it still does, and printed.
+
+mod agent;
+mod cluster;
+mod history;
+mod oracle;
+mod run;
+mod server;
+mod shrink;
+mod sts;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use history::History;
+use tokio::time::Instant;
+
+/// How long the test may take where nobody says how many histories there are to be.
+const SLICE: Duration = Duration::from_secs(10);
+
+#[test]
+fn no_pod_ever_gets_a_role_that_it_may_not_have_and_at_rest_each_gets_its_own() {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse().expect(name));
+    let first: u64 = number("KIAM_MODEL_SEED").unwrap_or_else(|| fastrand::u64(..1 << 40));
+    let wanted: Option<u64> = number("KIAM_MODEL_HISTORIES");
+    let (next, began) = (AtomicU64::new(0), Instant::now());
+    println!("seeds from {first}");
+    let is_over = |done| wanted.map_or_else(|| began.elapsed() >= SLICE, |wanted| done >= wanted);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let done = next.fetch_add(1, Ordering::Relaxed);
+                    if is_over(done) {
+                        break;
+                    }
+                    check(first + done, done);
+                }
+            });
+        }
+    });
+    println!("{} histories in {:?}", next.into_inner(), began.elapsed());
+}
+
+fn check(seed: u64, done: u64) {
+    let history = History::random(seed);
+    let Err(failure) = run::run(&history) else { return };
+    let (shortest, failure) = shrink::shrink(&history, failure);
+    panic!("after {done} histories: after step {}: {}\n{shortest}", failure.after, failure.what);
+}

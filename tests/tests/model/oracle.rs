@@ -1,0 +1,126 @@
+//! The oracle: judges an answer by what has happened, and by nothing else.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cluster::Word;
+use crate::history::ROLES;
+use crate::sts::Given;
+
+/// For how long a binding counts that nothing pins, without a stream.
+pub(crate) const MAX_STALE: Duration = Duration::from_secs(10);
+/// For how long an agent remembers whom it has met.
+const REMEMBERED: Duration = Duration::from_mins(10);
+
+/// What follows for the addresses of a node from what a server had heard at one moment.
+pub(crate) type Words = BTreeMap<IpAddr, Word>;
+
+/// What an agent may know.
+#[derive(Debug, Default)]
+pub(crate) struct Knowledge {
+    /// All of it has arrived.
+    arrived: Arc<Words>,
+    /// A part of it may have.
+    arriving: Option<Arc<Words>>,
+    /// Since when there is no stream; none if there is one or never was.
+    lost: Option<Instant>,
+    /// The pods that the agent has met, and since when it is no longer told of them.
+    met: BTreeMap<(IpAddr, String), Option<Instant>>,
+    /// The longest that a message was under way.
+    delay: Duration,
+}
+
+/// A pod's answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case<'c> {
+    pub(crate) ip: IpAddr,
+    /// Who asks: the pod that is at the address.
+    pub(crate) uid: &'c str,
+    /// What for.
+    pub(crate) role: usize,
+    /// What it got.
+    pub(crate) given: Given,
+    /// The agent can see where addresses lead.
+    pub(crate) is_visible: bool,
+}
+
+impl Knowledge {
+    /// A message has arrived that was said of these words, the last one or not.
+    pub(crate) fn heard(&mut self, words: &Arc<Words>, is_last: bool, sent: Instant) {
+        self.delay = self.delay.max(sent.elapsed());
+        if is_last {
+            self.is_told(words);
+        } else {
+            self.arriving = Some(Arc::clone(words));
+        }
+    }
+
+    /// There is nothing to say that the agent does not know.
+    pub(crate) fn is_told(&mut self, words: &Arc<Words>) {
+        self.arrived = Arc::clone(words);
+        self.arriving = None;
+        self.lost = None;
+    }
+
+    /// The stream has ended.
+    pub(crate) fn lost(&mut self) {
+        self.lost.get_or_insert_with(Instant::now);
+    }
+
+    /// The network is as it is now: `at` says who is at an address. The agent meets those of whom it is told.
+    pub(crate) fn meet<'s>(&mut self, at: impl Fn(IpAddr) -> Option<&'s str>) {
+        let now = Instant::now();
+        let told = |ip: &IpAddr| self.arrived.get(ip).and_then(|word| word.uid.as_deref());
+        self.met.retain(|(ip, uid), left| {
+            if told(ip) != Some(uid) {
+                left.get_or_insert(now);
+            }
+            let forgotten = left.is_some_and(|since| now.duration_since(since) >= REMEMBERED);
+            if told(ip) == Some(uid) {
+                *left = None;
+            }
+            !forgotten
+        });
+        if self.lost.is_some() {
+            return;
+        }
+        for (ip, word) in &*self.arrived {
+            if let Some(uid) = word.uid.as_deref().filter(|uid| at(*ip) == Some(uid)) {
+                self.met.insert((*ip, uid.to_owned()), None);
+            }
+        }
+    }
+
+    /// Whether credentials that a pod got are justified; why not, if not.
+    pub(crate) fn judge(&self, case: Case<'_>) -> Result<(), String> {
+        let Case { ip, uid, role, given, is_visible } = case;
+        if given.role != role {
+            return Err(format!("it asked for {} and got {}", ROLES[role], ROLES[given.role]));
+        }
+        if given.ends + self.delay <= Instant::now() {
+            return Err("the credentials have ended".into());
+        }
+        let words = [Some(&self.arrived), self.arriving.as_ref()].into_iter().flatten();
+        let entitled: Vec<&str> = words
+            .filter_map(|words| words.get(&ip))
+            .filter(|word| word.outcome == Ok(role))
+            .filter_map(|word| word.uid.as_deref())
+            .collect();
+        if entitled.is_empty() {
+            return Err("nothing that the agent was told entitles any pod at this address to that".into());
+        }
+        if !is_visible {
+            let is_stale = self.lost.is_some_and(|lost| lost.elapsed() >= MAX_STALE);
+            return if is_stale { Err("nothing pins this, and it is stale".into()) } else { Ok(()) };
+        }
+        let has_met = |uid: &str| self.met.contains_key(&(ip, uid.to_owned()));
+        if entitled.iter().any(|entitled| *entitled == uid || !has_met(entitled) && !has_met(uid)) {
+            return Ok(());
+        }
+        Err(format!("it was meant for {}", entitled.join(" or ")))
+    }
+}
