@@ -45,8 +45,11 @@ impl Reporter {
             if is_first {
                 applied.wait_for(|applied| *applied > 0).await.ok()?;
             } else {
-                sleep(REPORT_EVERY.mul_f64(0.9 + fastrand::f64() / 5.0)).await;
-                applied.has_changed().ok()?;
+                let due = sleep(REPORT_EVERY.mul_f64(0.9 + fastrand::f64() / 5.0));
+                tokio::select! {
+                    () = due => {}
+                    () = closed(&mut applied) => return None,
+                }
             }
             let status = reporter.status(*applied.borrow_and_update());
             Some((Message::Status(status), (reporter, applied, false)))
@@ -70,4 +73,9 @@ impl Reporter {
             interception: interception.into(),
         }
     }
+}
+
+/// Waits until there is no stream any more. What is not sent to its end keeps a call open, and the server waiting.
+async fn closed(applied: &mut watch::Receiver<u64>) {
+    while applied.changed().await.is_ok() {}
 }

@@ -183,7 +183,9 @@ async fn a_server_that_asks_to_leave_is_left_when_another_has_taken_over() {
     next.snapshot(&[(A, "a-3")]);
     supplied.until(A, Some("a-3")).await;
     assert!(supplied.ledger.is_supplied());
+    let next_is_there = Instant::now();
     stream.left().await;
+    assert!(next_is_there.elapsed() < Duration::from_secs(1), "a server that stops waits for agents that stay");
     assert_eq!((supplied.moves("go_away"), supplied.moves("lost")), (Some(1), Some(0)));
 }
 
