@@ -188,6 +188,8 @@ impl Farewell {
 /// Waits until the agent had better leave.
 async fn farewell(shutdown: Shutdown, lifetime: Lifetime) -> Farewell {
     tokio::select! {
+        // A shutdown makes every connection old.
+        biased;
         () = shutdown.begun() => Farewell::Shutdown,
         () = lifetime.grown_old() => Farewell::Age,
     }

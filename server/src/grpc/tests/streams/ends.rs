@@ -6,7 +6,7 @@ use std::time::Duration;
 use kiam_common::reason::{Reason, Refusal};
 use kiam_proto::node::node_message::Message as Said;
 use kiam_proto::node::server_message::Message;
-use kiam_proto::node::{NodeMessage, Status};
+use kiam_proto::node::{GoAway, NodeMessage, Status};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
@@ -132,7 +132,8 @@ async fn a_shutdown_waits_five_seconds_for_agents_that_stay() {
     let mut agent = stand.synced().await;
     let start = Instant::now();
     stand.shutdown.begin();
-    assert!(matches!(agent.next().await, Some(Message::GoAway(_))));
+    let Some(Message::GoAway(GoAway { reason })) = agent.next().await else { panic!("no farewell") };
+    assert_eq!(reason, "the server is stopping");
     assert!(agent.next().await.is_none());
     stand.serving.await.unwrap();
     assert_eq!(start.elapsed().as_secs(), 5);
