@@ -11,15 +11,16 @@ mod wire;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use kiam_common::ops::Blocker;
 use kiam_common::shutdown::Shutdown;
 use kube::api::Api;
 use kube::core::Resource;
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
+use tokio::time::sleep;
 
 use self::wire::{Kind, Namespaces, Pods, Watched};
 use super::Directory;
@@ -27,6 +28,7 @@ use super::change::Change;
 use super::namespaces::{NamespaceFields, NamespaceIndex};
 use super::pods::{PodFields, PodIndex};
 use crate::desk::Desk;
+use crate::jitter;
 use crate::metrics::WatchMetrics;
 use crate::vault::Vault;
 
@@ -35,6 +37,10 @@ pub const RESOURCES: [&str; 2] = [Pods::PLURAL, Namespaces::PLURAL];
 
 /// Objects in each page of a list.
 const PAGE_SIZE: u32 = 500;
+/// The longest pause after the first failure, doubled with each more.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// The longest of all: what new pods wait for when the API is back. kube's own backs off to a minute.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Where the watches put what they learn.
 #[derive(Clone)]
@@ -75,23 +81,39 @@ where
     Watched<K>: Resource<DynamicType = ()> + Clone + Debug,
 {
     let config = watcher::Config::default().page_size(PAGE_SIZE);
-    let events = watcher(Api::<Watched<K>>::all(client), config).default_backoff();
-    let mut events = std::pin::pin!(events);
+    let mut events = std::pin::pin!(watcher(Api::<Watched<K>>::all(client), config));
     let mut draft = K::Draft::default();
+    let mut failures = 0;
     loop {
         let event = tokio::select! {
             () = shutdown.begun() => return,
             event = events.next() => event,
         };
         match event {
-            Some(Ok(event)) => feed.take::<K>(event, &mut draft, &listed),
+            Some(Ok(event)) => {
+                // That a list begins says nothing about the API.
+                if !matches!(event, Event::Init) {
+                    failures = 0;
+                }
+                feed.take::<K>(event, &mut draft, &listed);
+            }
             Some(Err(error)) => {
                 feed.metrics.failed(K::PLURAL);
                 tracing::warn!(resource = K::PLURAL, "watch of the Kubernetes API: {error}");
+                tokio::select! {
+                    () = shutdown.begun() => return,
+                    () = sleep(pause(failures, jitter::fraction())) => {}
+                }
+                failures += 1;
             }
             None => return,
         }
     }
+}
+
+/// How long to wait after a failure that others came before. `fraction`, from 0 to 1, sets servers apart.
+fn pause(before: u32, fraction: f64) -> Duration {
+    PAUSE_MAX.min(PAUSE_MIN.saturating_mul(2_u32.saturating_pow(before))).mul_f64(0.5 + fraction / 2.0)
 }
 
 impl Feed {

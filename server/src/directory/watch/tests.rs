@@ -289,6 +289,22 @@ async fn an_api_that_fails_at_first_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_api_that_is_back_after_ten_minutes_is_followed_again_within_five_seconds() {
+    let failure = json!({ "kind": "Status", "status": "Failure", "code": 503, "reason": "x", "message": "away" });
+    let (script, watch) = Script::default().then_list("10", "", &[api_pod("a", "10.0.0.1", "8")]).then_watch();
+    let script = (0..1000).fold(script, |script, _| script.then(503, &failure));
+    let following = follow(&script);
+    settle().await;
+    watch.send("ERROR", json!({ "kind": "Status", "code": 410, "reason": "Expired", "message": "too old" })).await;
+    sleep(Duration::from_mins(10)).await;
+    assert!((120..300).contains(&script.asked().len()), "{}", script.asked().len());
+    script.answers.lock().unwrap().clear();
+    let _script = script.then_list("900", "", &[api_pod("b", "10.0.0.2", "800")]);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(following.owner("10.0.0.2").await.as_deref(), Some("b"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn namespaces_are_followed_with_what_they_permit() {
     let namespace = |permitted: Value| {
         json!({ "metadata": { "name": "team", "resourceVersion": "8",
