@@ -45,7 +45,7 @@ use crate::sync::token::TokenFile;
 use crate::unary::Calls;
 
 /// How often the certificate files are read again.
-const RELOAD_EVERY: Duration = Duration::from_secs(5);
+const RELOAD_EVERY: Duration = Duration::from_secs(1);
 /// How often it is told that pods take more than they may.
 const TELL_OF_LIMITS_EVERY: Duration = Duration::from_mins(1);
 

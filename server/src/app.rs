@@ -46,7 +46,7 @@ use crate::sts::aws::{AwsSts, Settings};
 use crate::vault::{Vault, upkeep};
 
 /// How often the certificate files are looked at.
-const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the server did not start. One line each.
 #[derive(Debug, thiserror::Error)]

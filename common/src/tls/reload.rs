@@ -1,4 +1,4 @@
-//! Keeping the identity current. The files are read again every few seconds and compared, not watched: that sees
+//! Keeping the identity current. The files are read again every second and compared, not watched: that sees
 //! Kubernetes swap its symlink, a rename, a copy in place and a network file system alike, survives files that are
 //! gone for a moment, and costs three small reads.
 
