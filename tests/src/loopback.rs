@@ -49,6 +49,11 @@ impl Listening {
         Ok(Self { addr, _accepting: AbortOnDropHandle::new(tokio::spawn(accept(listener, handler))) })
     }
 
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// `http://host:port`.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)

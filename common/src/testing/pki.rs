@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rcgen::{
@@ -26,6 +27,8 @@ pub struct Pki {
     /// What each `ca.crt` written from now on holds.
     trusted: String,
     versions: AtomicU64,
+    /// Everything that was issued, and for which names.
+    issued: Mutex<Vec<(TlsArgs, Vec<String>)>>,
 }
 
 impl Default for Pki {
@@ -40,7 +43,7 @@ impl Pki {
         let authority = new_authority();
         let trusted = authority.pem();
         let directory = tempfile::Builder::new().prefix("kiam-pki-").tempdir().expect("a temporary directory");
-        Self { directory, authority, next: None, trusted, versions: AtomicU64::new(0) }
+        Self { directory, authority, next: None, trusted, versions: AtomicU64::new(0), issued: Mutex::default() }
     }
 
     /// The directory that holds everything.
@@ -53,7 +56,17 @@ impl Pki {
     pub fn issue(&self, name: &str, names: &[&str]) -> TlsArgs {
         let files = self.files(name);
         self.reissue(&files, names);
+        let names = names.iter().map(ToString::to_string).collect();
+        self.issued.lock().expect("no holder panics").push((files.clone(), names));
         files
+    }
+
+    /// Does [`reissue`](Self::reissue) for every identity.
+    pub fn reissue_all(&self) {
+        for (files, names) in &*self.issued.lock().expect("no holder panics") {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            self.reissue(files, &names);
+        }
     }
 
     /// Issues a certificate that ended long ago, likewise.
@@ -87,6 +100,15 @@ impl Pki {
     /// Trusts the current authority alone.
     pub fn forget_authorities(&mut self) {
         self.trusted = self.authority.pem();
+    }
+
+    /// Lets the announced authority take over, announces another, and goes on trusting the last: who is one such step
+    /// behind or ahead is still known.
+    pub fn succeed_authority(&mut self) {
+        let last = self.authority.pem();
+        self.switch_authority();
+        self.trusted = last + &self.authority.pem();
+        self.announce_authority();
     }
 
     fn files(&self, name: &str) -> TlsArgs {

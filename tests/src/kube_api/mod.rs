@@ -55,7 +55,9 @@ pub struct Seen {
 /// A running Kubernetes API.
 #[derive(Debug)]
 pub struct KubeApi {
-    listening: Listening,
+    addr: SocketAddr,
+    /// None while it is away.
+    listening: Option<Listening>,
     service: Arc<Service>,
 }
 
@@ -88,14 +90,25 @@ impl KubeApi {
             cut: channel::Sender::new(0),
         });
         let listening = Listening::start(addr, Arc::clone(&service)).await?;
-        let api = Self { listening, service };
+        let api = Self { addr: listening.addr(), listening: Some(listening), service };
         api.put_namespace("default", &[]);
         Ok(api)
     }
 
     /// `http://host:port`.
     pub fn url(&self) -> String {
-        self.listening.url()
+        format!("http://{}", self.addr)
+    }
+
+    /// Closes the port and every connection. What is there stays, and can be changed meanwhile.
+    pub fn go_away(&mut self) {
+        self.listening = None;
+    }
+
+    /// Listens again where it did.
+    pub async fn come_back(&mut self) -> io::Result<()> {
+        self.listening = Some(Listening::start(self.addr, Arc::clone(&self.service)).await?);
+        Ok(())
     }
 
     /// A kubeconfig file's text for this API.

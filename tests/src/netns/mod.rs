@@ -50,6 +50,7 @@ pub fn inside(test: impl Future<Output = ()>) {
     let output = command.env(INSIDE, "yes").output().expect("unshare, of Debian's util-linux, is on PATH");
     let said = said(&output);
     assert!(output.status.success() && said.contains("1 passed"), "{name} in namespaces of its own:\n{said}");
+    print!("{said}");
 }
 
 /// Runs commands of the shell in the node's namespace.

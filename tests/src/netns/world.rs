@@ -31,6 +31,8 @@ pub struct World {
     pub stack: Stack,
     /// What must never hear of a pod.
     pub metadata: MetadataWorld,
+    /// Where agents look for servers.
+    pub servers: String,
     tls: TlsArgs,
     pods: u8,
 }
@@ -103,7 +105,8 @@ impl World {
         let stack = Stack::start(setup).await.expect("a server and its emulators");
         stack.kube.put_namespace("default", &[("iam.amazonaws.com/permitted", ".*")]);
         let tls = stack.issue("node-a");
-        Self { stack, metadata: MetadataWorld::start().await, tls, pods: 0 }
+        let servers = stack.server.addresses().main.to_string();
+        Self { stack, metadata: MetadataWorld::start().await, servers, tls, pods: 0 }
     }
 
     /// A pod behind an interface of this name, as network plugins make them that route.
@@ -165,9 +168,9 @@ impl World {
     /// What `agent` starts.
     pub fn agent_spec(&self, flags: &str, path: &str) -> Spec {
         let file = |path: &Path| path.display().to_string();
-        let server = self.stack.server.addresses().main;
+        let servers = &self.servers;
         let line = format!(
-            "agent --json-log --prometheus-listen-addr 127.0.0.1:0 --server-address {server} --metadata-endpoint {} \
+            "agent --json-log --prometheus-listen-addr 127.0.0.1:0 --server-address {servers} --metadata-endpoint {} \
              --node-name node-a \
              --cert {} --key {} --ca {} {flags}",
             self.stack.imds.url(),

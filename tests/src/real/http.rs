@@ -2,12 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use http::{HeaderMap, Request, StatusCode};
+use bytes::Bytes;
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+
+use crate::loopback::Broken;
 
 /// This machine as everybody sees it who is no pod.
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -50,22 +54,39 @@ pub async fn send(from: IpAddr, to: SocketAddr, request: Request<String>) -> Ans
 }
 
 /// The same, where no answer is one of the things that may happen.
-pub async fn try_send(
-    from: IpAddr,
-    to: SocketAddr,
-    request: Request<String>,
-) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = connect(from, to).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let (mut parts, body) = request.into_parts();
-    if !parts.headers.contains_key(http::header::HOST) {
-        parts.headers.insert(http::header::HOST, to.to_string().parse()?);
+pub async fn try_send(from: IpAddr, to: SocketAddr, request: Request<String>) -> Result<Answer, Broken> {
+    Connection::open(from, to).await?.send(request).await
+}
+
+/// A connection for one request after the other.
+#[derive(Debug)]
+pub struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    host: HeaderValue,
+}
+
+impl Connection {
+    /// Connects from a chosen address.
+    pub async fn open(from: IpAddr, to: SocketAddr) -> Result<Self, Broken> {
+        let (sender, connection) = http1::handshake(TokioIo::new(connect(from, to).await?)).await?;
+        tokio::spawn(connection);
+        Ok(Self { sender, host: to.to_string().parse()? })
     }
-    let response = sender.send_request(Request::from_parts(parts, Full::<bytes::Bytes>::from(body))).await?;
-    let (parts, body) = response.into_parts();
-    let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
-    Ok(Answer { status: parts.status, headers: parts.headers, body })
+
+    /// Sends a request, whose URI is the path alone.
+    pub async fn send(&mut self, request: Request<String>) -> Result<Answer, Broken> {
+        let mut request = request.map(Full::<Bytes>::from);
+        request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
+        self.sender.ready().await?;
+        let (parts, body) = self.sender.send_request(request).await?.into_parts();
+        let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
+    }
+
+    /// Whether the other side has closed it.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
 }
 
 /// Sends bytes that no HTTP client would, and returns all that comes back until the other side closes.

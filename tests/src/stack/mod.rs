@@ -80,7 +80,8 @@ pub struct Stack {
     pub nodes: Vec<Node>,
     /// Certificates, logs and the kubeconfig.
     directory: TempDir,
-    pki: Pki,
+    /// Whom the programs trust.
+    pub pki: Pki,
     setup: Setup,
 }
 
@@ -92,11 +93,11 @@ impl Stack {
         std::fs::write(directory.path().join("kubeconfig"), kube.kubeconfig())?;
         let pki = Pki::new();
         let common = Common { setup: &setup, directory: directory.path().into(), imds: imds.url() };
-        let server = Program::start(common.server(&pki, &sts)).await?;
+        let server = Program::start(common.server(&pki, &sts, "server", "127.0.0.1:0")).await?;
         let mut nodes = Vec::new();
         for (number, name) in (1..).zip(&setup.nodes) {
             let ip = IpAddr::V4(Ipv4Addr::new(127, 0, number, 1));
-            let agent = Program::start(common.agent(&pki, name, ip, &server)).await?;
+            let agent = Program::start(common.agent(&pki, name, ip, &server.addresses().main.to_string())).await?;
             kube.put_node(name, &ip.to_string());
             nodes.push(Node { name: (*name).into(), ip, agent });
         }
@@ -105,10 +106,27 @@ impl Stack {
 
     /// Starts one more agent, beside that of the first node, with these flags too.
     pub async fn another_agent(&self, name: &str, flags: &[&str]) -> Result<Program, ProgramError> {
-        let common = Common { setup: &self.setup, directory: self.directory(), imds: self.imds.url() };
-        let mut spec = common.agent(&self.pki, name, self.nodes[0].ip, &self.server);
+        let servers = self.server.addresses().main.to_string();
+        let mut spec = self.common().agent(&self.pki, name, self.nodes[0].ip, &servers);
         spec.arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         Program::start(spec).await
+    }
+
+    /// Starts another server, which listens on `bind`.
+    pub async fn another_server(&self, name: &str, bind: &str) -> Result<Program, ProgramError> {
+        Program::start(self.common().server(&self.pki, &self.sts, name, bind)).await
+    }
+
+    /// Starts the agent of another node, at an address of that node, which asks the servers at `servers`.
+    pub async fn another_node(&mut self, name: &str, ip: IpAddr, servers: &str) -> Result<(), ProgramError> {
+        let agent = Program::start(self.common().agent(&self.pki, name, ip, servers)).await?;
+        self.kube.put_node(name, &ip.to_string());
+        self.nodes.push(Node { name: name.into(), ip, agent });
+        Ok(())
+    }
+
+    fn common(&self) -> Common<'_> {
+        Common { setup: &self.setup, directory: self.directory(), imds: self.imds.url() }
     }
 
     /// The file that `kubectl --kubeconfig` takes.
@@ -159,10 +177,10 @@ struct Common<'a> {
 }
 
 impl Common<'_> {
-    fn server(&self, pki: &Pki, sts: &Sts) -> Spec {
-        let mut spec = self.spec("server", "server", &pki.issue("server", &["localhost", "127.0.0.1"]));
+    fn server(&self, pki: &Pki, sts: &Sts, name: &str, bind: &str) -> Spec {
+        let mut spec = self.spec(name, "server", &pki.issue(name, &["localhost", "127.0.0.1"]));
         spec.arguments.extend(flags(&[
-            ("--bind", "127.0.0.1:0"),
+            ("--bind", bind),
             ("--kubeconfig", &self.directory.join("kubeconfig").display().to_string()),
             ("--role-base-arn", ROLE_BASE_ARN),
             ("--region", REGION),
@@ -178,14 +196,14 @@ impl Common<'_> {
         spec
     }
 
-    fn agent(&self, pki: &Pki, node: &str, ip: IpAddr, server: &Program) -> Spec {
+    fn agent(&self, pki: &Pki, node: &str, ip: IpAddr, servers: &str) -> Spec {
         let mut spec = self.spec(node, "agent", &pki.issue(node, &[node]));
         spec.arguments.extend(flags(&[
             ("--bind", &ip.to_string()),
             ("--port", "0"),
-            ("--server-address", &server.addresses().main.to_string()),
-            ("--metadata-endpoint", &self.imds),
             ("--node-name", node),
+            ("--server-address", servers),
+            ("--metadata-endpoint", &self.imds),
         ]));
         spec.arguments.extend(self.setup.agent_flags.iter().cloned());
         spec
