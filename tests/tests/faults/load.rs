@@ -62,13 +62,13 @@ impl Load {
     }
 
     /// Lets the pods finish their last requests, and looks up whose the credentials are that they were given.
-    pub(crate) async fn stop(mut self, sts: &Sts) -> Tally {
+    pub(crate) async fn stop(self, sts: &Sts) -> Tally {
         self.over.send_replace(true);
+        let mut tally = Tally { time: self.begun.elapsed(), ..Tally::default() };
+        let records = self.pods.join_all().await;
         let roles: HashMap<_, _> =
             sts.issued().into_iter().map(|issued| (issued.access_key_id, issued.role_arn)).collect();
-        let mut tally = Tally { time: self.begun.elapsed(), ..Tally::default() };
-        while let Some(ended) = self.pods.join_next().await {
-            let (pod, mut record) = ended.expect("a pod goes on until the end");
+        for (pod, mut record) in records {
             let own = format!("{ROLE_BASE_ARN}{}", pod.role);
             for (key, times) in std::mem::take(&mut record.keys) {
                 if roles.get(&key) != Some(&own) {

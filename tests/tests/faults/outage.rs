@@ -28,9 +28,11 @@ fn an_outage_of_all_servers_fails_no_request_of_a_pod_that_is_pinned() {
         };
         let pods: Vec<Pod> = routed.into_iter().chain(bridged).map(known).collect();
         join_all(pods.iter().map(Pod::waits_for_its_role)).await;
-        eventually("the pods to be pinned", async || {
+        eventually("the pods to be pinned, with credentials", async || {
+            let sessions = metric(&agent, "kiam_ledger_sessions").await;
             let pinned = metric(&agent, r#"kiam_ledger_bindings{standing="pinned"}"#).await;
-            (pinned >= f64::from(ROUTED + BRIDGED)).then_some(())
+            // Both addresses of those that have an interface of their own; of the others, the one that they used.
+            (pinned >= f64::from(2 * ROUTED + BRIDGED) && sessions >= f64::from(ROUTED + BRIDGED)).then_some(())
         })
         .await;
 

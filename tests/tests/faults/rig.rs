@@ -13,6 +13,7 @@ use kiam_tests::netns::{inside, sh};
 use kiam_tests::real::eventually;
 use kiam_tests::real::http::{LOCALHOST, get};
 use kiam_tests::stack::{Program, Setup, Stack};
+use kiam_tests::sts::{Fault, Scope};
 
 use crate::load::Pod;
 
@@ -22,6 +23,8 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_kiam-sandbox");
 pub(crate) const NAMESPACE: &str = "team";
 const NODES: [&str; 2] = ["node-a", "node-b"];
 const PODS: u8 = 24;
+/// A server that starts has no credentials for so long.
+const STS_TAKES: Duration = Duration::from_millis(200);
 
 /// Runs a test in namespaces of its own while no other of this program runs: they would share two cores.
 pub(crate) fn alone(test: impl Future<Output = ()>) {
@@ -125,9 +128,11 @@ impl Drop for Rig {
     }
 }
 
-/// Starts another server beside the stack's own, and gives both one name and port: what agents are told.
+/// Starts another server beside the stack's own, and gives both one name and port: what agents are told. STS takes its
+/// time from now on.
 pub(crate) async fn second_server(stack: &Stack) -> (Program, String) {
     sh("printf '127.0.0.1 localhost\\n127.0.0.2 localhost\\n' >/run/hosts; mount --bind /run/hosts /etc/hosts");
+    stack.sts.set_fault(Scope::Everyone, Fault::Delay(STS_TAKES));
     let port = stack.server.addresses().main.port();
     let second = stack.another_server("server-b", &format!("127.0.0.2:{port}")).await.expect("another server");
     (second, format!("localhost:{port}"))
