@@ -26,6 +26,14 @@ impl Binding {
     pub(super) fn is_shared(&self) -> bool {
         matches!(&self.decision, Decision::Refused(why) if why.reason == Reason::PodAmbiguous)
     }
+
+    /// Whether both let the same pod have the same role.
+    pub(super) fn is_of_same_role(&self, other: &Self) -> bool {
+        match (&self.decision, &other.decision) {
+            (Decision::Role(role), Decision::Role(others)) => self.uid == other.uid && role.arn == others.arn,
+            (Decision::Role(_) | Decision::Refused(_), _) => false,
+        }
+    }
 }
 
 /// What a pod may have.

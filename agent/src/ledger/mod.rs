@@ -90,8 +90,9 @@ impl Ledger {
     }
 
     /// A stream's snapshot is complete: it takes the place of all that was known.
-    pub(crate) fn replace(&self, snapshot: Told) {
+    pub(crate) fn replace(&self, mut snapshot: Told) {
         self.write(|books, network| {
+            snapshot.inherit(&books.told);
             for (ip, binding) in &snapshot.bindings {
                 books.settle(*ip, binding, network);
             }

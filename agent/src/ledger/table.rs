@@ -62,10 +62,7 @@ pub(crate) struct Table {
 impl Table {
     pub(super) fn new(told: &Told, tenants: &Tenants, supply: Supply, max_stale: Duration) -> Self {
         let entry = |(ip, binding): (&IpAddr, &Arc<Binding>)| {
-            let credentials = match &binding.decision {
-                Decision::Role(role) => told.sessions.get(&role.session).cloned(),
-                Decision::Refused(_) => None,
-            };
+            let credentials = told.credentials(ip, binding).cloned();
             (*ip, Entry { binding: binding.clone(), credentials, standing: tenants.standing(*ip, &binding.uid) })
         };
         let entries = told.bindings.iter().map(entry).collect();

@@ -72,6 +72,38 @@ async fn a_snapshot_takes_the_place_of_all_that_was_known() {
     assert_eq!(ask(&ledger, OTHER), held("of b"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_pod_keeps_its_credentials_until_a_new_server_has_its_own() {
+    let ledger = unpinned();
+    ledger.replace(snapshot([bind(IP, "a", 5), bind(OTHER, "b", 5)]));
+    assert_eq!((ask(&ledger, IP), ask(&ledger, OTHER)), (held("of a"), Found::AskServer), "b never had any");
+    ledger.replace(snapshot([bind(IP, "a", 3)]));
+    assert_eq!(ask(&ledger, IP), held("of a"), "however often it moves");
+    ledger.apply([bind(IP, "a", 4)]).unwrap();
+    assert_eq!(ask(&ledger, IP), held("of a"));
+    advance(HOUR).await;
+    assert_eq!(ask(&ledger, IP), Found::AskServer, "they end when they end");
+    ledger.apply([grant(4, "new", HOUR)]).unwrap();
+    assert_eq!(ask(&ledger, IP), held("new"));
+}
+
+#[tokio::test]
+async fn another_pod_or_another_role_inherits_nothing() {
+    let role_b = Change::Bind(IP, Binding { uid: "a".into(), decision: Decision::Refused(refused(Reason::NoRole)) });
+    for next in
+        [vec![bind(IP, "b", 5)], vec![role_b.clone(), bind(IP, "a", 5)], vec![Change::Unbind(IP), bind(IP, "a", 5)]]
+    {
+        let ledger = unpinned();
+        ledger.replace(snapshot([bind(IP, "a", 5)]));
+        ledger.apply(next.clone()).unwrap();
+        assert_eq!(ask(&ledger, IP), Found::AskServer, "{next:?}");
+    }
+    let ledger = unpinned();
+    ledger.replace(snapshot([role_b]));
+    ledger.replace(snapshot([bind(IP, "a", 5)]));
+    assert_eq!(ask(&ledger, IP), Found::AskServer, "it was refused in the meantime");
+}
+
 #[tokio::test]
 async fn changes_take_effect_in_their_order() {
     let ledger = unpinned();
