@@ -89,7 +89,8 @@ fn judge(head: &[u8], permitted: Permitted) -> Result<(), String> {
 fn judge_target(target: &str, permitted: Permitted) -> Result<(), String> {
     let url = Url::parse(&format!("http://metadata.test{target}")).map_err(|error| error.to_string())?;
     let sent = target.split(['?', '#']).next().unwrap_or_default();
-    if url.host_str() != Some("metadata.test") || url.port().is_some() || url.fragment().is_some() {
+    let names_a_host = !target.starts_with('/') || target.starts_with("//");
+    if names_a_host || url.host_str() != Some("metadata.test") || url.port().is_some() || url.fragment().is_some() {
         return Err("it could be another service's".into());
     }
     if url.path() != sent {
