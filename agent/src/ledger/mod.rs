@@ -93,6 +93,7 @@ impl Ledger {
     pub(crate) fn replace(&self, mut snapshot: Told) {
         self.write(|books, network| {
             snapshot.inherit(&books.told);
+            books.tenants.change_stream();
             for (ip, binding) in &snapshot.bindings {
                 books.settle(*ip, binding, network);
             }
@@ -162,13 +163,13 @@ impl Books {
     /// Looks where an address leads. Says whether that changed anything.
     fn examine(&mut self, ip: IpAddr, network: &dyn Network) -> bool {
         let is_recent = self.supply == Supply::Connected;
-        self.tenants.examine(ip, |ip| network.endpoint_of(ip), is_recent)
+        self.tenants.examine(ip, network.endpoint_of(ip), is_recent)
     }
 
     /// Notes whose an address is. Where it is two pods' at once, nobody has moved in yet.
     fn settle(&mut self, ip: IpAddr, binding: &Binding, network: &dyn Network) {
         if !binding.is_shared() {
-            self.tenants.bound(ip, &binding.uid, network.endpoint_of(ip));
+            self.tenants.bound(ip, &binding.uid, network.endpoint_of(ip), Instant::now());
         }
     }
 }

@@ -47,6 +47,7 @@ struct Entry {
     binding: Arc<Binding>,
     credentials: Option<Arc<Credentials>>,
     standing: Standing,
+    doubted_until: Option<Instant>,
 }
 
 /// All answers.
@@ -63,7 +64,9 @@ impl Table {
     pub(super) fn new(told: &Told, tenants: &Tenants, supply: Supply, max_stale: Duration) -> Self {
         let entry = |(ip, binding): (&IpAddr, &Arc<Binding>)| {
             let credentials = told.credentials(ip, binding).cloned();
-            (*ip, Entry { binding: binding.clone(), credentials, standing: tenants.standing(*ip, &binding.uid) })
+            let (standing, doubted_until) =
+                (tenants.standing(*ip, &binding.uid), tenants.doubted_until(*ip, &binding.uid));
+            (*ip, Entry { binding: binding.clone(), credentials, standing, doubted_until })
         };
         let entries = told.bindings.iter().map(entry).collect();
         Self { entries, sessions: told.sessions.len(), supply, max_stale }
@@ -87,8 +90,10 @@ impl Table {
 
     fn answer(&self, ip: IpAddr, now: Instant, allowed: impl FnOnce(&Entry, &BoundRole) -> Found) -> Found {
         let Some(entry) = self.entries.get(&ip.to_canonical()) else { return Found::AskServer };
+        let is_doubted = entry.doubted_until.is_some_and(|until| now < until);
         match entry.standing {
             Standing::Unconfirmed if !entry.binding.is_shared() => return Found::Unconfirmed,
+            _ if is_doubted && !entry.binding.is_shared() => return Found::Unconfirmed,
             Standing::Unpinned if self.is_stale(now) => return Found::Stale,
             Standing::Pinned | Standing::Unpinned | Standing::Unconfirmed => {}
         }

@@ -20,7 +20,7 @@ use crate::oracle::{Knowledge, MAX_STALE, Words};
 use crate::server::Server;
 
 pub(crate) struct Agent {
-    node: usize,
+    pub(crate) node: usize,
     wiring: Wiring,
     ledger: testing::Node,
     pub(crate) knowledge: Knowledge,
@@ -162,7 +162,8 @@ impl Agent {
         }
     }
 
-    pub(crate) fn is_followed(&self) -> Option<usize> {
+    /// The server whose stream it follows.
+    pub(crate) fn followed_server(&self) -> Option<usize> {
         self.followed.as_ref().map(|stream| stream.server)
     }
 

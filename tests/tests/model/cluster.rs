@@ -82,10 +82,14 @@ impl Objects {
         self.namespaces.extend(rule.map(|rule| (namespace, rule)));
     }
 
+    /// The pods that have an address.
+    pub(crate) fn live(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
+        self.pods.values().filter(move |pod| pod.is_reported && !pod.is_finished && pod.ip == ip)
+    }
+
     /// What follows from this for an address on a node. None if no pod there has it, or nobody can decide yet.
     pub(crate) fn word(&self, node: usize, ip: IpAddr) -> Option<Word> {
-        let live = self.pods.values().filter(|pod| pod.is_reported && !pod.is_finished && pod.ip == ip);
-        let (here, elsewhere): (Vec<_>, Vec<_>) = live.partition(|pod| pod.node == node);
+        let (here, elsewhere): (Vec<_>, Vec<_>) = self.live(ip).partition(|pod| pod.node == node);
         let pod = *here.first()?;
         if here.len() + elsewhere.len() > 1 {
             return Some(Word { uid: None, outcome: Err(Reason::PodAmbiguous) });
@@ -170,17 +174,15 @@ impl Cluster {
         self.namespace_events.push((namespace, rule));
     }
 
-    /// The kubelets tell the API all that is true, and clear away what the API has deleted.
+    /// The kubelets tell the API all that is true. A pod that was deleted by force runs on.
     pub(crate) fn catch_up(&mut self) {
         for name in 0..NAMES {
             self.report(name);
-            let is_running = self.objects.pods.get(&name).is_some_and(|pod| self.is_running(pod) || pod.is_finished);
-            if !is_running {
+            let is_gone = self.objects.pods.get(&name).is_some_and(|pod| !pod.is_finished && !self.is_running(pod));
+            if is_gone {
                 self.delete(name);
             }
         }
-        let Self { objects, sandboxes, .. } = self;
-        sandboxes.retain(|sandbox| objects.pods.get(&sandbox.name).is_some_and(|pod| pod.uid == sandbox.uid));
     }
 
     /// Who is at an address of a node, and asks from there.

@@ -14,7 +14,7 @@ pub(crate) const ADDRESSES: [&str; 3] = ["10.0.0.1", "10.0.0.2", "fd00::1"];
 pub(crate) const ROLES: [&str; 3] = ["reader", "writer", "admin"];
 
 /// The steps of a history.
-const STEPS: usize = 48;
+const STEPS: usize = 80;
 
 /// What a pod is annotated with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ pub(crate) enum Step {
     Restart {
         server: usize,
     },
-    /// A node's agent opens a stream, beside the one it may have. It follows that one until this one's snapshot is whole.
+    /// A node's agent opens a stream, and follows the one that it may have until the new one's snapshot is whole.
     Connect {
         node: usize,
         server: usize,
@@ -152,66 +152,83 @@ pub(crate) struct History {
     pub(crate) steps: Vec<Step>,
 }
 
+/// How many of each a history has to do with: the fewer, the more happens between them.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    names: usize,
+    namespaces: usize,
+    nodes: usize,
+    servers: usize,
+    addresses: usize,
+}
+
 impl History {
     /// The history of a seed: always the same.
     pub(crate) fn random(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let wiring =
-            [(); NODES].map(|()| *pick(&mut rng, &[Wiring::Routed, Wiring::Routed, Wiring::Bridged, Wiring::Opaque]));
-        let steps = (0..STEPS).map(|_| Step::random(&mut rng)).collect();
+        let ways = [Wiring::Routed, Wiring::Routed, Wiring::Bridged, Wiring::Opaque];
+        let wiring = [(); NODES].map(|()| *pick(&mut rng, &ways));
+        let range = Range {
+            names: rng.usize(1..=NAMES),
+            namespaces: rng.usize(1..=NAMESPACES),
+            nodes: rng.usize(1..=NODES),
+            servers: rng.usize(1..=SERVERS),
+            addresses: rng.usize(1..=ADDRESSES.len()),
+        };
+        let steps = (0..STEPS).map(|_| range.step(&mut rng)).collect();
         Self { seed, wiring, steps }
     }
 }
 
-impl Step {
-    fn random(rng: &mut Rng) -> Self {
+impl Range {
+    fn step(self, rng: &mut Rng) -> Step {
         match rng.u8(..100) {
-            0..36 => Self::of_cluster(rng),
-            36..40 => Self::Sts { role: rng.usize(..ROLES.len()), mood: mood(rng) },
-            40..46 => Self::Wait { seconds: *pick(rng, &[1, 5, 11, 40, 700, 4000]) },
-            46..66 => Self::of_server(rng),
-            66..72 => Self::Settle,
-            _ => Self::of_stream(rng),
+            0..38 => self.of_cluster(rng),
+            38..41 => Step::Sts { role: rng.usize(..ROLES.len()), mood: mood(rng) },
+            41..45 => Step::Wait { seconds: *pick(rng, &[1, 5, 11, 40, 700, 4000]) },
+            45..63 => self.of_server(rng),
+            63..70 => Step::Settle,
+            _ => self.of_stream(rng),
         }
     }
 
-    fn of_cluster(rng: &mut Rng) -> Self {
-        let name = rng.usize(..NAMES);
-        match rng.u8(..16) {
-            0..5 => Self::Start {
+    fn of_cluster(self, rng: &mut Rng) -> Step {
+        let name = rng.usize(..self.names);
+        match rng.u8(..20) {
+            0..6 => Step::Start {
                 name,
-                namespace: rng.usize(..NAMESPACES),
-                node: rng.usize(..NODES),
-                ip: rng.usize(..ADDRESSES.len()),
+                namespace: rng.usize(..self.namespaces),
+                node: rng.usize(..self.nodes),
+                ip: rng.usize(..self.addresses),
                 annotation: annotation(rng),
             },
-            5..8 => Self::Report { name },
-            8..10 => Self::Stop { name },
-            10 => Self::Finish { name },
-            11..13 => Self::Delete { name },
-            13 => Self::Annotate { name, annotation: annotation(rng) },
-            _ => Self::Namespace { namespace: rng.usize(..NAMESPACES), rule: rule(rng) },
+            6..11 => Step::Report { name },
+            11..13 => Step::Stop { name },
+            13 => Step::Finish { name },
+            14..17 => Step::Delete { name },
+            17 => Step::Annotate { name, annotation: annotation(rng) },
+            _ => Step::Namespace { namespace: rng.usize(..self.namespaces), rule: rule(rng) },
         }
     }
 
-    fn of_server(rng: &mut Rng) -> Self {
-        let server = rng.usize(..SERVERS);
+    fn of_server(self, rng: &mut Rng) -> Step {
+        let server = rng.usize(..self.servers);
         let watched = *pick(rng, &[Watched::Pods, Watched::Pods, Watched::Namespaces]);
-        match rng.u8(..12) {
-            0..10 => Self::Watch { server, watched, events: rng.usize(1..6) },
-            10 => Self::List { server, watched },
-            _ => Self::Restart { server },
+        match rng.u8(..20) {
+            0..17 => Step::Watch { server, watched, events: rng.usize(1..6) },
+            17 | 18 => Step::List { server, watched },
+            _ => Step::Restart { server },
         }
     }
 
-    fn of_stream(rng: &mut Rng) -> Self {
-        let node = rng.usize(..NODES);
-        match rng.u8(..16) {
-            0..3 => Self::Connect { node, server: rng.usize(..SERVERS) },
-            3..8 => Self::Look { node },
-            8..14 => Self::Arrive { node, messages: rng.usize(1..8) },
-            14 => Self::Cut { node },
-            _ => Self::Lose { node },
+    fn of_stream(self, rng: &mut Rng) -> Step {
+        let node = rng.usize(..self.nodes);
+        match rng.u8(..18) {
+            0..3 => Step::Connect { node, server: rng.usize(..self.servers) },
+            3..8 => Step::Look { node },
+            8..14 => Step::Arrive { node, messages: rng.usize(1..8) },
+            14 | 15 => Step::Cut { node },
+            _ => Step::Lose { node },
         }
     }
 }

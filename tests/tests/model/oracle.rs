@@ -16,6 +16,9 @@ pub(crate) const MAX_STALE: Duration = Duration::from_secs(10);
 /// For how long an agent remembers whom it has met.
 const REMEMBERED: Duration = Duration::from_mins(10);
 
+/// For how long an agent that has met a pod doubts the first word of another at its address.
+const DOUBTED: Duration = Duration::from_secs(30);
+
 /// What follows for the addresses of a node from what a server had heard at one moment.
 pub(crate) type Words = BTreeMap<IpAddr, Word>;
 
@@ -30,6 +33,8 @@ pub(crate) struct Knowledge {
     lost: Option<Instant>,
     /// The pods that the agent has met, and since when it is no longer told of them.
     met: BTreeMap<(IpAddr, String), Option<Instant>>,
+    /// Since when it has been told of whom it is told of.
+    told_since: BTreeMap<(IpAddr, String), Instant>,
     /// The longest that a message was under way.
     delay: Duration,
 }
@@ -61,6 +66,9 @@ impl Knowledge {
 
     /// There is nothing to say that the agent does not know.
     pub(crate) fn is_told(&mut self, words: &Arc<Words>) {
+        let told = words.iter().filter_map(|(ip, word)| Some((*ip, word.uid.clone()?)));
+        let since = |told: &(IpAddr, String)| self.told_since.get(told).copied().unwrap_or_else(Instant::now);
+        self.told_since = told.map(|told| (told.clone(), since(&told))).collect();
         self.arrived = Arc::clone(words);
         self.arriving = None;
         self.lost = None;
@@ -118,7 +126,11 @@ impl Knowledge {
             return if is_stale { Err("nothing pins this, and it is stale".into()) } else { Ok(()) };
         }
         let has_met = |uid: &str| self.met.contains_key(&(ip, uid.to_owned()));
-        if entitled.iter().any(|entitled| *entitled == uid || !has_met(entitled) && !has_met(uid)) {
+        let is_doubted = |entitled: &str| {
+            let since = self.told_since.get(&(ip, entitled.to_owned()));
+            has_met(uid) && since.is_none_or(|since| since.elapsed() < DOUBTED)
+        };
+        if entitled.iter().any(|entitled| *entitled == uid || !has_met(entitled) && !is_doubted(entitled)) {
             return Ok(());
         }
         Err(format!("it was meant for {}", entitled.join(" or ")))

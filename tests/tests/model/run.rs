@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kiam_agent::testing::Answer;
-use kiam_common::reason::Reason;
 use kiam_server::sts::Sts;
 use tokio::task::yield_now;
 use tokio::time::advance;
 
 use crate::agent::{Agent, addresses};
-use crate::cluster::{Cluster, Word};
-use crate::history::{History, Mood, NAMESPACES, ROLES, Rule, SERVERS, Step, Watched};
+use crate::cluster::Cluster;
+use crate::history::{History, NAMESPACES, ROLES, Rule, SERVERS, Step, Watched};
 use crate::oracle::Case;
+use crate::rest;
 use crate::server::Server;
 use crate::sts::ScriptedSts;
 
@@ -28,11 +28,12 @@ pub(crate) struct Failure {
     pub(crate) what: String,
 }
 
-struct World {
-    cluster: Cluster,
-    sts: Arc<ScriptedSts>,
-    servers: Vec<Server>,
-    agents: Vec<Agent>,
+/// Everything that there is.
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) sts: Arc<ScriptedSts>,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) agents: Vec<Agent>,
 }
 
 /// Runs a history, then lets everything come to rest.
@@ -48,7 +49,7 @@ pub(crate) fn run(history: &History) -> Result<(), Failure> {
         let after = history.steps.len() + 1;
         world.come_to_rest(history.seed).await;
         world.check().map_err(|what| Failure { after, what })?;
-        world.check_rest().map_err(|what| Failure { after, what })
+        rest::check(&world).await.map_err(|what| Failure { after, what: format!("at rest, {what}") })
     })
 }
 
@@ -76,7 +77,7 @@ impl World {
             Step::Delete { name } => cluster.delete(name),
             Step::Annotate { name, annotation } => cluster.annotate(name, annotation),
             Step::Namespace { namespace, rule } => cluster.set_namespace(namespace, rule),
-            Step::Sts { role, mood } => sts.script().moods[role] = mood,
+            Step::Sts { role, mood } => sts.set(role, mood),
             Step::Wait { seconds } => advance(Duration::from_secs(seconds)).await,
             Step::Watch { server, watched, events } => servers[server].watch(cluster, watched, events),
             Step::List { server, watched } => servers[server].list(cluster, watched),
@@ -125,18 +126,15 @@ impl World {
     /// Nothing happens any more, all is told, every agent has a stream, and STS is well.
     async fn come_to_rest(&mut self, seed: u64) {
         self.cluster.catch_up();
-        for mood in &mut self.sts.script().moods {
-            if *mood != Mood::Refuses {
-                *mood = Mood::Grants(3600);
-            }
-        }
+        self.sts.recover();
         // Pauses after failures, slow answers, and credentials that STS gave a short life end meanwhile.
-        for _ in 0..2 {
+        for round in 0..2 {
             advance(Duration::from_secs(70)).await;
             self.let_tasks_run().await;
             for (node, agent) in self.agents.iter_mut().enumerate() {
-                if agent.is_followed().is_none() {
-                    let server = (node + usize::try_from(seed % 7).expect("small")) % SERVERS;
+                let moves = round == 0 && seed.is_multiple_of(2);
+                if agent.followed_server().is_none() || moves {
+                    let server = usize::from(seed.is_multiple_of(3)) ^ node;
                     agent.connect(server, &self.servers[server]);
                 }
             }
@@ -152,7 +150,7 @@ impl World {
                 let Some(pod) = self.cluster.at(node, ip) else { continue };
                 for (role, name) in ROLES.iter().enumerate() {
                     let Answer::Held(document) = agent.credentials(ip, name) else { continue };
-                    let given = self.sts.given(&document).ok_or("credentials that STS never gave")?;
+                    let given = self.sts.given_in(&document).ok_or("credentials that STS never gave")?;
                     let case = Case { ip, uid: &pod.uid, role, given, is_visible: agent.is_visible() };
                     let outcome = agent.knowledge.judge(case);
                     outcome.map_err(|why| format!("node-{node}: {} at {ip} got {name}: {why}", pod.uid))?;
@@ -160,49 +158,5 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// At rest every pod gets exactly what it may have.
-    fn check_rest(&self) -> Result<(), String> {
-        for (node, agent) in self.agents.iter().enumerate() {
-            for ip in addresses() {
-                let Some(pod) = self.cluster.at(node, ip) else { continue };
-                let word = self.cluster.objects.word(node, ip);
-                let what = |got: &Answer, role: &str| {
-                    format!(
-                        "at rest, node-{node}: {} at {ip} asks for {role:?} and gets {got:?}; the truth: {word:?}",
-                        pod.uid
-                    )
-                };
-                let listed = agent.role_name(ip);
-                if !self.is_right(&listed, word.as_ref(), None) {
-                    return Err(what(&listed, ""));
-                }
-                for (role, name) in ROLES.iter().enumerate() {
-                    let got = agent.credentials(ip, name);
-                    if !self.is_right(&got, word.as_ref(), Some(role)) {
-                        return Err(what(&got, name));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a pod of which this is true should get that, when it asks for a role, or for its role's name.
-    fn is_right(&self, got: &Answer, word: Option<&Word>, asked: Option<usize>) -> bool {
-        let Some(word) = word else { return *got == Answer::AskServer };
-        let role = match word.outcome {
-            Ok(role) => role,
-            // The server puts an event on the pod.
-            Err(Reason::Forbidden | Reason::InvalidAnnotation) => return *got == Answer::AskServer,
-            Err(reason) => return *got == Answer::Refused(reason),
-        };
-        match (asked, got) {
-            (None, Answer::Held(name)) => *name == ROLES[role].as_bytes(),
-            (Some(asked), Answer::Held(_)) => asked == role,
-            (Some(asked), Answer::AskServer) => asked != role || self.sts.script().moods[role] == Mood::Refuses,
-            _ => false,
-        }
     }
 }

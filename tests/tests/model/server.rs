@@ -37,10 +37,11 @@ const SETTINGS: Settings = Settings {
 };
 
 pub(crate) struct Server {
-    directory: Arc<Directory>,
-    vault: Arc<Vault>,
+    pub(crate) resolver: Resolver,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) vault: Arc<Vault>,
     desk: Arc<Desk>,
-    clock: Clock,
+    pub(crate) clock: Clock,
     shutdown: Shutdown,
     /// How many events it has heard; none before the first list.
     pods_heard: Option<usize>,
@@ -52,7 +53,7 @@ impl Server {
     /// One that knows nothing. Must be called in a tokio runtime.
     pub(crate) fn start(sts: Arc<dyn Sts>) -> Self {
         let resolver = Resolver::new(ARN.parse().expect("a base"), SessionName::from_text("model"));
-        let directory = Arc::new(Directory::new(resolver, NamespacePolicy::Permitted { anchored: true }));
+        let directory = Arc::new(Directory::new(resolver.clone(), NamespacePolicy::Permitted { anchored: true }));
         let metrics = VaultMetrics::new(&Registry::new()).expect("metrics");
         let clock = Clock::starting_at(Timestamp::UNIX_EPOCH);
         let vault = Arc::new(Vault::new(sts, clock.clone(), Arc::clone(&directory), &SETTINGS, metrics));
@@ -61,7 +62,7 @@ impl Server {
         tokio::spawn(upkeep::keep(Arc::clone(&vault), shutdown.clone()));
         tokio::spawn(desk::keep(Arc::clone(&desk), shutdown.clone()));
         let heard = Objects::default();
-        Self { directory, vault, desk, clock, shutdown, pods_heard: None, namespaces_heard: None, heard }
+        Self { resolver, directory, vault, desk, clock, shutdown, pods_heard: None, namespaces_heard: None, heard }
     }
 
     /// Whether it knows enough to supply anybody.

@@ -26,7 +26,9 @@ pub(crate) struct Given {
 
 #[derive(Debug)]
 pub(crate) struct Script {
-    pub(crate) moods: [Mood; ROLES.len()],
+    moods: [Mood; ROLES.len()],
+    /// Which roles were refused at some time.
+    pub(crate) refused: [bool; ROLES.len()],
     given: Vec<Given>,
 }
 
@@ -35,18 +37,44 @@ pub(crate) struct ScriptedSts(Mutex<Script>);
 
 impl ScriptedSts {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Script { moods: [Mood::Grants(3600); ROLES.len()], given: Vec::new() }))
+        Self(Mutex::new(Script {
+            moods: [Mood::Grants(3600); ROLES.len()],
+            refused: [false; ROLES.len()],
+            given: Vec::new(),
+        }))
     }
 
     pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How a role is answered from now on.
+    pub(crate) fn set(&self, role: usize, mood: Mood) {
+        let mut script = self.script();
+        script.moods[role] = mood;
+        script.refused[role] |= mood == Mood::Refuses;
+    }
+
+    /// Whatever is wrong is over, but refusals.
+    pub(crate) fn recover(&self) {
+        let well = self.script().moods.map(|mood| if mood == Mood::Refuses { mood } else { Mood::Grants(3600) });
+        self.script().moods = well;
+    }
+
+    /// Whether a role is refused.
+    pub(crate) fn refuses(&self, role: usize) -> bool {
+        self.script().moods[role] == Mood::Refuses
+    }
+
     /// The session that a document has the credentials of.
-    pub(crate) fn given(&self, document: &[u8]) -> Option<Given> {
-        let text = std::str::from_utf8(document).ok()?;
-        let (_, rest) = text.split_once(r#""AccessKeyId":"ASIA"#)?;
-        let number: usize = rest.split_once('"')?.0.parse().ok()?;
+    pub(crate) fn given_in(&self, document: &[u8]) -> Option<Given> {
+        let (_, rest) = std::str::from_utf8(document).ok()?.split_once(r#""AccessKeyId":""#)?;
+        self.given(rest.split_once('"')?.0)
+    }
+
+    /// The session with this access key.
+    pub(crate) fn given(&self, key: &str) -> Option<Given> {
+        let number: usize = key.strip_prefix("ASIA")?.parse().ok()?;
         self.script().given.get(number).copied()
     }
 }

@@ -258,6 +258,33 @@ async fn a_pod_that_shared_its_address_for_a_moment_has_it_again() {
 }
 
 #[tokio::test]
+async fn a_pod_that_a_server_names_late_does_not_follow_the_one_it_names_after() {
+    let ledger = unpinned();
+    ledger.replace(snapshot([bind(IP, "older", 3), grant(3, "of older", HOUR)]));
+    assert_eq!(ask(&ledger, IP), held("of older"), "for all that is known");
+    ledger.apply([bind(IP, "a", 4), grant(4, "of a", HOUR)]).unwrap();
+    assert_eq!(ask(&ledger, IP), held("of a"), "in the end the server says so, too");
+    ledger.replace(snapshot([bind(IP, "older", 5), grant(5, "of older", HOUR)]));
+    assert_eq!(ask(&ledger, IP), Found::Unconfirmed, "by now it is known who was there first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_server_is_doubted_for_a_while_where_the_address_still_leads_to_the_pod_before() {
+    let (ledger, _network) = pinned();
+    ledger.replace(snapshot([bind(IP, "b", 3), grant(3, "of b", HOUR)]));
+    assert_eq!(ask(&ledger, IP), Found::Unconfirmed);
+    ledger.apply([bind(IP, "a", 4), grant(4, "of a", HOUR)]).unwrap();
+    assert_eq!(ask(&ledger, IP), held("of a"), "it lagged");
+
+    let (ledger, _network) = pinned();
+    ledger.replace(snapshot([bind(IP, "b", 3), grant(3, "of b", HOUR)]));
+    advance(Duration::from_secs(30)).await;
+    assert_eq!(ask(&ledger, IP), held("of b"), "the one before it lagged");
+    ledger.replace(snapshot([bind(IP, "b", 5), grant(5, "of b", HOUR)]));
+    assert_eq!(ask(&ledger, IP), held("of b"));
+}
+
+#[tokio::test]
 async fn pods_that_share_an_address_are_refused_wherever_it_leads() {
     let (ledger, network) = pinned();
     network.lead(IP, 8, None);
