@@ -79,6 +79,7 @@ async fn a_server_that_is_stopped_or_killed_and_comes_back_is_not_noticed() {
         .await;
     done.store(true, Ordering::Relaxed);
     asking.join_all().await;
-    // Each of the five processes asks once for each role; the agent keeps nothing.
-    assert_eq!(stack.sts.calls().len(), 5 * usize::from(PODS));
+    // Each of the five processes asks once for each role, if it lives long enough: its agent goes on with what it has.
+    let calls = stack.sts.calls().len();
+    assert!((usize::from(PODS)..=5 * usize::from(PODS)).contains(&calls), "{calls}");
 }
