@@ -84,8 +84,8 @@ struct Tenant {
 }
 
 impl Tenant {
-    /// Compares the pin with where the address leads now. A pod that has no pin yet, as the network had not heard of it,
-    /// may get one while a server's word is recent. Says whether that changed anything.
+    /// Compares the pin with where the address leads now. A pod without a pin, as the network had not heard of it, may get
+    /// one while a server's word is recent. Says whether that changed anything.
     fn examine(&mut self, here: Option<EndpointId>, is_recent: bool) -> bool {
         let Some(pin) = &mut self.pin else {
             self.pin = here.filter(|_| is_recent && self.left.is_none());
