@@ -127,8 +127,9 @@ impl World {
     async fn come_to_rest(&mut self, seed: u64) {
         self.cluster.catch_up();
         self.sts.recover();
-        // Pauses after failures, slow answers, and credentials that STS gave a short life end meanwhile.
-        for round in 0..2 {
+        // Meanwhile pauses after failures, slow answers, doubts, and credentials that STS gave a short life end; streams
+        // that have lost a message are given up, and replaced.
+        for round in 0..3 {
             advance(Duration::from_secs(70)).await;
             self.let_tasks_run().await;
             for (node, agent) in self.agents.iter_mut().enumerate() {
