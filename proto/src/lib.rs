@@ -34,6 +34,10 @@ pub mod encoding {
 /// Package `kiam.node.v1`: how servers supply nodes.
 pub use kiam::node::v1 as node;
 
+/// The response header of `kiam.KiamService` with the uid of the pod that the answer is for: an agent that knows better
+/// than a server whose the address is can tell. Not of Kiam's, whose agents ignore it and whose servers do not send it.
+pub const POD_UID: &str = "kiam-pod-uid";
+
 /// Every file descriptor of this crate, encoded as a `google.protobuf.FileDescriptorSet`: what server reflection
 /// shows, and what bounds the labels of the gRPC metrics.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

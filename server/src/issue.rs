@@ -49,24 +49,35 @@ pub struct Asked<'a> {
     pub patience: Duration,
 }
 
+/// What a pod gets.
+#[derive(Clone, Debug)]
+pub struct Given<T> {
+    /// The pod that has the address.
+    pub pod: Arc<Pod>,
+    /// What it gets.
+    pub what: T,
+}
+
 impl Issuer {
     /// The role that the pod is annotated with, in the annotation's own words; none if it has none.
-    pub async fn role(&self, asked: Asked<'_>) -> Result<Option<Arc<str>>, Error> {
+    pub async fn role(&self, asked: Asked<'_>) -> Result<Given<Option<Arc<str>>>, Error> {
         let pod = self.pod(asked).await.inspect_err(|error| self.refused(asked, None, "", error))?;
         let permitted = self.permit(asked, &pod);
         let annotated = match permitted.and_then(|()| pod.role.annotated()) {
-            Err(Error::NoRole) => return Ok(None),
-            annotated => annotated.inspect_err(|error| self.refused(asked, Some(&pod), "", error))?,
+            Err(Error::NoRole) => None,
+            annotated => Some(annotated.inspect_err(|error| self.refused(asked, Some(&pod), "", error))?),
         };
-        Ok(Some(Arc::clone(&annotated.text)))
+        let what = annotated.map(|annotated| Arc::clone(&annotated.text));
+        Ok(Given { pod, what })
     }
 
     /// Credentials of `role` for the pod, if it is the pod's own and policy lets the pod have it.
-    pub async fn credentials(&self, asked: Asked<'_>, role: &str) -> Result<Arc<Issued>, Error> {
+    pub async fn credentials(&self, asked: Asked<'_>, role: &str) -> Result<Given<Arc<Issued>>, Error> {
         let deadline = Instant::now() + asked.patience;
         let pod = self.pod(asked).await.inspect_err(|error| self.refused(asked, None, role, error))?;
         let issued = self.credentials_of(asked, &pod, role, deadline).await;
-        issued.inspect_err(|error| self.refused(asked, Some(&pod), role, error))
+        let what = issued.inspect_err(|error| self.refused(asked, Some(&pod), role, error))?;
+        Ok(Given { pod, what })
     }
 
     async fn pod(&self, asked: Asked<'_>) -> Result<Arc<Pod>, Error> {

@@ -103,7 +103,7 @@ async fn memory(stack: &Stack, agent: SocketAddr) -> u64 {
 
 /// Milliseconds from starting the process to its first answer, many times. Nothing else is there for it.
 async fn start(stack: &Stack, binary: &Path) -> Vec<f64> {
-    let tls = stack.issue("node-a");
+    let tls = stack.issue("starting");
     let address: SocketAddr = ([127, 0, 0, 1], 31_007).into();
     let mut times = Vec::new();
     for _ in 0..STARTS {

@@ -127,8 +127,8 @@ fn check_path(path: &str) -> Result<(), Malformed> {
         Some((_, role)) => role.strip_prefix('/').unwrap_or(role),
         None => path.strip_prefix('/').unwrap_or(path),
     };
-    // A path may end in a slash; segments in between may not be empty.
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    // A path may end in a slash; no other segment may be empty, nor the one before that slash.
+    let rest = rest.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(rest);
     if rest.is_empty() || rest.split('/').all(|segment| !matches!(segment, "" | "." | "..")) {
         Ok(())
     } else {
@@ -189,10 +189,13 @@ mod tests {
             ("/a/..", Malformed::Segment),
             ("/a/%2e%2e%2fb", Malformed::Segment),
             ("/..", Malformed::Segment),
+            ("//", Malformed::Segment),
+            ("/%2f", Malformed::Segment),
             ("//a", Malformed::Segment),
             ("/a//b", Malformed::Segment),
             ("/a/%2fb", Malformed::Segment),
             ("/a//", Malformed::Segment),
+            ("/latest/meta-data/iam/security-credentials///", Malformed::Segment),
             ("/latest/meta-data/iam/security-credentials///role", Malformed::Segment),
             ("/latest/meta-data/iam/security-credentials/a//role", Malformed::Segment),
             ("/latest/meta-data/iam/security-credentials/../info", Malformed::Segment),

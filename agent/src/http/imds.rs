@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use kiam_common::reason::{Reason, Refusal};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::body::{self, Body};
 use super::flights::{Flights, Wanted};
@@ -22,10 +22,13 @@ use crate::document;
 use crate::error::Error;
 use crate::ledger::{Found, Ledger};
 use crate::metrics::{Metrics, Source};
-use crate::unary::Server;
+use crate::unary::{Answered, Server};
 
 /// How long a pod's request may take, waiting for a pod that the server has yet to hear of included.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// The pause before a server that lags is asked again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -75,7 +78,7 @@ impl Imds {
     pub(crate) async fn role_name(&self, pod: IpAddr) -> Result<Response<Body>, Error> {
         let look = || self.ledger.role_name(pod);
         let ask = |deadline| async move {
-            let name = self.server.role(pod, deadline).await?;
+            let name = confirmed(&self.ledger, pod, deadline, || self.server.role(pod, deadline)).await?;
             if name.is_empty() { Err(no_role().into()) } else { Ok(Bytes::from(name)) }
         };
         let name = self.answer(look, ask).await.inspect_err(|error| self.count_missing_role(error))?;
@@ -93,9 +96,10 @@ impl Imds {
     pub(crate) async fn credentials(&self, pod: IpAddr, role: &str, extended: bool) -> Result<Response<Body>, Error> {
         let look = || self.ledger.credentials(pod, role, extended);
         let ask = |deadline| {
-            let server = self.server.clone();
+            let (server, ledger) = (self.server.clone(), self.ledger.clone());
             let fetch = move |wanted: Wanted| async move {
-                let credentials = server.credentials(pod, &wanted.role, deadline).await?;
+                let ask = || server.credentials(pod, &wanted.role, deadline);
+                let credentials = confirmed(&ledger, pod, deadline, ask).await?;
                 Ok(document::render(credentials, wanted.extended)?)
             };
             self.flights.join(pod, Wanted { role: role.to_owned(), extended }, fetch)
@@ -154,6 +158,24 @@ impl Imds {
             message if message == "ok" => Ok(()),
             message => Err(Error::ServerUnwell(message)),
         }
+    }
+}
+
+/// What a server says, unless the ledger doubts that it is of the pod that has the address: then the server lags, and is
+/// asked again.
+async fn confirmed<T, F>(ledger: &Ledger, pod: IpAddr, deadline: Instant, ask: impl Fn() -> F) -> Result<T, Refusal>
+where
+    F: Future<Output = Result<Answered<T>, Refusal>>,
+{
+    loop {
+        let Answered { what, uid } = ask().await?;
+        if !uid.is_some_and(|uid| ledger.doubts(pod, &uid)) {
+            return Ok(what);
+        }
+        if deadline.duration_since(Instant::now()) < ASK_AGAIN_AFTER {
+            return Err(unconfirmed());
+        }
+        sleep(ASK_AGAIN_AFTER).await;
     }
 }
 

@@ -74,6 +74,14 @@ impl Ledger {
         self.changed.subscribe()
     }
 
+    /// Whether another pod may have the address than the one with this uid: for the word of a server that was asked, and
+    /// may lag. Of a pod that the ledger has never heard of it cannot know.
+    pub(crate) fn doubts(&self, ip: IpAddr, uid: &str) -> bool {
+        let (ip, books) = (ip.to_canonical(), self.books());
+        let is_doubted = books.tenants.doubted_until(ip, uid).is_some_and(|until| Instant::now() < until);
+        is_doubted || books.tenants.standing(ip, uid) == Standing::Unconfirmed
+    }
+
     /// Whether a stream supplies it.
     pub(crate) fn is_supplied(&self) -> bool {
         self.table.load().supply == Supply::Connected

@@ -13,6 +13,7 @@ use kiam_common::reason::{Reason, Refusal};
 use kiam_common::shutdown::Shutdown;
 use kiam_common::testing::Pki;
 use kiam_common::tls::{self, Identity};
+use kiam_proto::POD_UID;
 use kiam_proto::kiam::kiam_service_server::{KiamService, KiamServiceServer};
 use kiam_proto::kiam::{
     Credentials, GetHealthRequest, GetPodCredentialsRequest, GetPodRoleRequest, HealthStatus, Role,
@@ -196,7 +197,9 @@ impl Service {
 impl KiamService for Service {
     async fn get_pod_role(&self, request: Request<GetPodRoleRequest>) -> Result<Response<Role>, Status> {
         self.behave(&request).await?;
-        Ok(Response::new(Role { name: self.name.clone() }))
+        let mut response = Response::new(Role { name: self.name.clone() });
+        response.metadata_mut().insert(POD_UID, "u-1".parse().unwrap());
+        Ok(response)
     }
 
     async fn get_pod_credentials(

@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use kiam_common::reason::{Reason, Refusal};
-use kiam_proto::kiam;
+use kiam_proto::{POD_UID, kiam};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::{Request, Response, Status};
 
-use super::Server;
+use super::{Answered, Server};
 use crate::sync::endpoint::{Client, Endpoint};
 use crate::sync::endpoints::Endpoints;
 use crate::sync::status::{refusal, unreachable};
@@ -38,7 +38,7 @@ impl Calls {
     }
 
     /// Asks until there is an answer or a refusal that asking again would not change, at most until `deadline`.
-    async fn ask<T, F>(&self, deadline: Instant, call: impl Fn(Client) -> F + Sync) -> Result<T, Refusal>
+    async fn ask<T, F>(&self, deadline: Instant, call: impl Fn(Client) -> F + Sync) -> Result<Answered<T>, Refusal>
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
         T: Send,
@@ -61,7 +61,7 @@ impl Calls {
 
     /// Asks one server after the other until one has an answer or a refusal of its own: the next at once when one
     /// fails, and as well when one is silent.
-    async fn round<T, F>(&self, call: &(impl Fn(Client) -> F + Sync)) -> Result<T, Refusal>
+    async fn round<T, F>(&self, call: &(impl Fn(Client) -> F + Sync)) -> Result<Answered<T>, Refusal>
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
         T: Send,
@@ -99,8 +99,8 @@ impl Calls {
         &self,
         endpoint: Arc<Endpoint>,
         call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> (Arc<Endpoint>, Result<T, Refusal>) {
-        let outcome = call.await.map(Response::into_inner).map_err(|status| refusal(&status));
+    ) -> (Arc<Endpoint>, Result<Answered<T>, Refusal>) {
+        let outcome = call.await.map(answered).map_err(|status| refusal(&status));
         match &outcome {
             Err(refusal) if is_of_this_server(refusal.reason) => self.endpoints.failed(&endpoint),
             _ => self.endpoints.answered(&endpoint),
@@ -111,16 +111,22 @@ impl Calls {
 
 #[async_trait]
 impl Server for Calls {
-    async fn role(&self, pod: IpAddr, deadline: Instant) -> Result<String, Refusal> {
+    async fn role(&self, pod: IpAddr, deadline: Instant) -> Result<Answered<String>, Refusal> {
         let message = kiam::GetPodRoleRequest { ip: pod.to_string() };
         let call = |mut client: Client| {
             let request = request(message.clone(), deadline);
             async move { client.get_pod_role(request).await }
         };
-        Ok(self.ask(deadline, call).await?.name)
+        let Answered { what, uid } = self.ask(deadline, call).await?;
+        Ok(Answered { what: what.name, uid })
     }
 
-    async fn credentials(&self, pod: IpAddr, role: &str, deadline: Instant) -> Result<kiam::Credentials, Refusal> {
+    async fn credentials(
+        &self,
+        pod: IpAddr,
+        role: &str,
+        deadline: Instant,
+    ) -> Result<Answered<kiam::Credentials>, Refusal> {
         let message = kiam::GetPodCredentialsRequest { ip: pod.to_string(), role: role.to_owned() };
         let call = |mut client: Client| {
             let request = request(message.clone(), deadline);
@@ -134,7 +140,7 @@ impl Server for Calls {
             let request = request(kiam::GetHealthRequest {}, deadline);
             async move { client.get_health(request).await }
         };
-        Ok(self.ask(deadline, call).await?.message)
+        Ok(self.ask(deadline, call).await?.what.message)
     }
 }
 
@@ -143,6 +149,11 @@ fn request<M>(message: M, deadline: Instant) -> Request<M> {
     let mut request = Request::new(message);
     request.set_timeout(deadline.saturating_duration_since(Instant::now()));
     request
+}
+
+fn answered<T>(response: Response<T>) -> Answered<T> {
+    let uid = response.metadata().get(POD_UID).and_then(|uid| uid.to_str().ok()).map(Box::from);
+    Answered { what: response.into_inner(), uid }
 }
 
 /// Whether asking another server at once may help.

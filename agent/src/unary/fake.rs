@@ -27,6 +27,8 @@ pub(crate) struct FakeServer {
     changed: Notify,
     /// The health it tells; `None` is unreachable.
     pub(crate) health: Mutex<Option<String>>,
+    /// The uid of every pod, if it tells.
+    pub(crate) uid: Mutex<Option<&'static str>>,
     /// The calls it took: which, for whom, for which role.
     pub(crate) calls: Mutex<Vec<(&'static str, IpAddr, String)>>,
     /// How many calls are neither answered nor given up.
@@ -72,6 +74,10 @@ impl FakeServer {
         }
     }
 
+    fn answered<T>(&self, what: T) -> Answered<T> {
+        Answered { what, uid: self.uid.lock().unwrap().map(Box::from) }
+    }
+
     fn called(&self, call: &'static str, pod: IpAddr, role: &str) {
         self.calls.lock().unwrap().push((call, pod, role.to_owned()));
     }
@@ -79,20 +85,25 @@ impl FakeServer {
 
 #[async_trait]
 impl Server for FakeServer {
-    async fn role(&self, pod: IpAddr, deadline: Instant) -> Result<String, Refusal> {
+    async fn role(&self, pod: IpAddr, deadline: Instant) -> Result<Answered<String>, Refusal> {
         self.called("role", pod, "");
         match self.pod(pod, deadline).await? {
-            Pod::Role(name, _) => Ok(name.into()),
-            Pod::NoRole => Ok(String::new()),
+            Pod::Role(name, _) => Ok(self.answered(name.into())),
+            Pod::NoRole => Ok(self.answered(String::new())),
             Pod::Refused(refusal) => Err(refusal),
         }
     }
 
-    async fn credentials(&self, pod: IpAddr, role: &str, deadline: Instant) -> Result<kiam::Credentials, Refusal> {
+    async fn credentials(
+        &self,
+        pod: IpAddr,
+        role: &str,
+        deadline: Instant,
+    ) -> Result<Answered<kiam::Credentials>, Refusal> {
         self.called("credentials", pod, role);
         let refused = |reason, message: &str| Refusal { reason, message: message.into(), aws_code: None };
         match self.pod(pod, deadline).await? {
-            Pod::Role(name, credentials) if name == role => Ok(credentials),
+            Pod::Role(name, credentials) if name == role => Ok(self.answered(credentials)),
             Pod::Role(..) => Err(refused(Reason::Forbidden, "another role")),
             Pod::NoRole => Err(refused(Reason::NoRole, "no role")),
             Pod::Refused(refusal) => Err(refusal),

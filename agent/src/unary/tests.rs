@@ -18,7 +18,7 @@ impl Agent {
     }
 
     async fn role(&self) -> Result<String, Reason> {
-        self.calls().role(POD, Instant::now() + LIMIT).await.map_err(|refusal| refusal.reason)
+        self.calls().role(POD, Instant::now() + LIMIT).await.map(|name| name.what).map_err(|refusal| refusal.reason)
     }
 }
 
@@ -41,9 +41,21 @@ async fn a_server_learns_the_pod_the_role_and_how_long_the_answer_is_of_use() {
     agent.resolver.answer(&[a.address]);
     agent.run().await;
     let answer = agent.calls().credentials(POD, "team/reader", Instant::now() + LIMIT).await.unwrap();
-    assert_eq!((answer.access_key_id.as_str(), answer.token.as_str()), ("10.0.0.1", "team/reader"));
+    assert_eq!((answer.what.access_key_id.as_str(), answer.what.token.as_str()), ("10.0.0.1", "team/reader"));
     let timeout = a.service.timeout.lock().unwrap().clone().unwrap();
     assert!(timeout.starts_with('4') || timeout.starts_with('5'), "{timeout}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_says_which_pod_its_answer_is_for_unless_it_is_kiams() {
+    let agent = Agent::new().await;
+    let a = agent.server("a", Behaviour::Answer).await;
+    agent.resolver.answer(&[a.address]);
+    agent.run().await;
+    let role = agent.calls().role(POD, Instant::now() + LIMIT).await.unwrap();
+    assert_eq!((role.what.as_str(), role.uid.as_deref()), ("a", Some("u-1")));
+    let credentials = agent.calls().credentials(POD, "team/reader", Instant::now() + LIMIT).await.unwrap();
+    assert_eq!(credentials.uid, None, "this call is answered as Kiam's servers do");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Sets of pods that are found by one of their own texts, which a map would keep once more.
+//! Sets of pods that are found by something of their own, which a map would keep once more.
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
@@ -6,18 +6,23 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::pods::Pod;
+use super::uid::PodUid;
 
-/// The text that a pod is found by.
-pub(super) trait Text {
-    fn of(pod: &Pod) -> &str;
+/// What a pod is found by.
+pub(super) trait Key {
+    type Of: Hash + Eq + ?Sized;
+
+    fn of(pod: &Pod) -> &Self::Of;
 }
 
 /// The pod's uid.
 #[derive(Debug)]
 pub(super) struct Uid;
 
-impl Text for Uid {
-    fn of(pod: &Pod) -> &str {
+impl Key for Uid {
+    type Of = PodUid;
+
+    fn of(pod: &Pod) -> &PodUid {
         &pod.uid
     }
 }
@@ -26,41 +31,49 @@ impl Text for Uid {
 #[derive(Debug)]
 pub(super) struct Name;
 
-impl Text for Name {
+impl Key for Name {
+    type Of = str;
+
     fn of(pod: &Pod) -> &str {
         &pod.name
     }
 }
 
-/// A pod in a set, equal to another if the text is.
+/// A pod in a set, equal to another if what it is found by is.
 #[derive(Debug)]
-pub(super) struct By<T> {
+pub(super) struct By<K> {
     pub(super) pod: Arc<Pod>,
-    text: PhantomData<T>,
+    key: PhantomData<K>,
 }
 
-impl<T> From<&Arc<Pod>> for By<T> {
+impl<K> From<&Arc<Pod>> for By<K> {
     fn from(pod: &Arc<Pod>) -> Self {
-        Self { pod: Arc::clone(pod), text: PhantomData }
+        Self { pod: Arc::clone(pod), key: PhantomData }
     }
 }
 
-impl<T: Text> Borrow<str> for By<T> {
+impl Borrow<PodUid> for By<Uid> {
+    fn borrow(&self) -> &PodUid {
+        Uid::of(&self.pod)
+    }
+}
+
+impl Borrow<str> for By<Name> {
     fn borrow(&self) -> &str {
-        T::of(&self.pod)
+        Name::of(&self.pod)
     }
 }
 
-impl<T: Text> Hash for By<T> {
+impl<K: Key> Hash for By<K> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        T::of(&self.pod).hash(state);
+        K::of(&self.pod).hash(state);
     }
 }
 
-impl<T: Text> PartialEq for By<T> {
+impl<K: Key> PartialEq for By<K> {
     fn eq(&self, other: &Self) -> bool {
-        T::of(&self.pod) == T::of(&other.pod)
+        K::of(&self.pod) == K::of(&other.pod)
     }
 }
 
-impl<T: Text> Eq for By<T> {}
+impl<K: Key> Eq for By<K> {}

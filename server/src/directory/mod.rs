@@ -19,6 +19,7 @@ pub mod namespaces;
 pub mod pods;
 #[cfg(test)]
 mod tests;
+pub mod uid;
 pub mod watch;
 
 use std::net::IpAddr;
@@ -60,7 +61,7 @@ impl Directory {
 
     /// Forgets a pod.
     pub fn delete_pod(&self, uid: &str) -> Change {
-        write(&self.pods).delete(uid).into()
+        write(&self.pods).delete(&uid.into()).into()
     }
 
     /// Forgets whichever pod has a name.

@@ -16,6 +16,7 @@ use super::change::{Address, Change, Demand, Touched};
 use super::few::Few;
 use super::hosts::HostIndex;
 use super::intern::Interner;
+use super::uid::PodUid;
 use crate::role::resolver::Resolver;
 use crate::role::{AnnotatedRole, PodRole, RoleAnnotations};
 
@@ -46,11 +47,11 @@ pub struct PodFields {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pod {
     /// Never reused, unlike the name and the IPs.
-    pub uid: Arc<str>,
+    pub uid: PodUid,
     /// The namespace whose rule decides.
     pub namespace: Arc<str>,
     /// Unique in the namespace at any time.
-    pub name: Arc<str>,
+    pub name: Box<str>,
     /// Where the pod runs; absent until it is scheduled.
     pub node: Option<Arc<str>>,
     /// What its annotations come to.
@@ -90,12 +91,12 @@ impl PodIndex {
     pub fn apply(&mut self, fields: &PodFields, resolver: &Resolver) -> Change {
         self.note_host(fields);
         let pod = (!fields.finished && !fields.host_network).then(|| Arc::new(self.pod(fields, resolver)));
-        if pod.is_some() && pod.as_ref() == self.with_uid(&fields.uid) {
+        if pod.is_some() && pod.as_ref() == self.with_uid(&fields.uid.as_str().into()) {
             return Change::default();
         }
         // A name belongs to one pod at a time: whatever had it is gone, even if its deletion was never seen.
         let (before, mut touched) = self.remove_named(&fields.namespace, &fields.name);
-        touched.extend(self.delete(&fields.uid));
+        touched.extend(self.delete(&fields.uid.as_str().into()));
         let Some(pod) = pod else { return touched.into() };
         self.insert(&pod);
         touched.extend(self.addresses_beside(&pod));
@@ -108,7 +109,7 @@ impl PodIndex {
 
     /// Forgets a pod. A deletion that arrives after the name was taken over by another pod changes nothing. Returns
     /// the addresses whose pods are others than before.
-    pub fn delete(&mut self, uid: &str) -> Vec<Address> {
+    pub fn delete(&mut self, uid: &PodUid) -> Vec<Address> {
         let Some(pod) = self.with_uid(uid).map(Arc::clone) else { return Vec::new() };
         let touched = self.addresses_beside(&pod);
         self.remove(&pod);
@@ -216,7 +217,7 @@ impl PodIndex {
         }
     }
 
-    fn with_uid(&self, uid: &str) -> Option<&Arc<Pod>> {
+    fn with_uid(&self, uid: &PodUid) -> Option<&Arc<Pod>> {
         self.by_uid.get(uid).map(|found| &found.pod)
     }
 
@@ -238,7 +239,7 @@ impl PodIndex {
     }
 
     fn remove(&mut self, pod: &Pod) {
-        self.by_uid.remove(&*pod.uid);
+        self.by_uid.remove(&pod.uid);
         if let Some(names) = self.by_name.get_mut(&pod.namespace) {
             names.remove(&*pod.name);
             if names.is_empty() {

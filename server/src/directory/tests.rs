@@ -90,7 +90,7 @@ fn finished_pods_and_pods_on_the_hosts_network_have_no_ip() {
 fn two_live_pods_with_one_ip_are_ambiguous_until_one_is_gone() {
     let mut index = index(&[pod("a", "10.0.0.1", None), pod("b", "10.0.0.1", None)]);
     assert_eq!(index.owner_of(ip("10.0.0.1")), Owner::Ambiguous(vec!["team/a".into(), "team/b".into()]));
-    index.delete("uid-of-a");
+    index.delete(&"uid-of-a".into());
     assert_eq!(owner(&index, "10.0.0.1").as_deref(), Some("b"));
 }
 
@@ -110,7 +110,7 @@ fn a_new_pod_under_an_old_name_replaces_it() {
     let demand = index.apply(&successor, &resolver()).demands.remove(0);
     assert_eq!(demand.identity, identity("writer"));
     assert_eq!(owner(&index, "10.0.0.1"), None);
-    index.delete("uid-of-a");
+    index.delete(&"uid-of-a".into());
     assert_eq!(owner(&index, "10.0.0.2").as_deref(), Some("a"), "the late deletion is the predecessor's");
     assert_eq!(index.demands(None).len(), 1);
 }
@@ -135,7 +135,7 @@ fn asks(index: &mut PodIndex, fields: &PodFields) -> bool {
 fn an_identity_is_asked_for_until_its_last_pod_is_gone() {
     let mut index = index(&[pod("a", "10.0.0.1", Some("reader")), pod("b", "10.0.0.2", Some("reader"))]);
     let asking = |index: &PodIndex| index.namespaces_asking_for(&identity("reader")).count();
-    index.delete("uid-of-a");
+    index.delete(&"uid-of-a".into());
     assert_eq!(asking(&index), 1);
     index.delete_named("team", "b");
     assert_eq!((asking(&index), index.demands(None).len()), (0, 0));
@@ -218,7 +218,7 @@ fn a_change_touches_the_addresses_that_the_pod_has_and_had() {
     assert_eq!(touched(&change), ["node-1 10.0.0.1".to_owned()].into());
     let change = index.apply(&pod("a", "10.0.0.2", None), &resolver());
     assert_eq!(touched(&change), ["node-1 10.0.0.1".to_owned(), "node-1 10.0.0.2".to_owned()].into());
-    let change = index.delete("uid-of-a").into();
+    let change = index.delete(&"uid-of-a".into()).into();
     assert_eq!(touched(&change), ["node-1 10.0.0.2".to_owned()].into());
     assert_eq!(index.ips_of_node("node-1").count(), 0);
 }
@@ -227,7 +227,7 @@ fn a_change_touches_the_addresses_that_the_pod_has_and_had() {
 fn news_of_a_pod_that_say_nothing_new_touch_nothing() {
     let mut index = index(&[pod("a", "10.0.0.1", Some("reader"))]);
     assert_eq!(index.apply(&pod("a", "10.0.0.1", Some("reader")), &resolver()), Change::default());
-    assert_eq!(index.delete("uid-of-nobody"), []);
+    assert_eq!(index.delete(&"uid-of-nobody".into()), []);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use kiam_common::shutdown::Shutdown;
 use tokio::sync::mpsc;
 
 use super::{EventReason, EventSink, Occurrence, PodEvent, SinkError};
+use crate::directory::uid::PodUid;
 use crate::metrics::EventMetrics;
 
 /// How often repetitions are written, and over which the number of writes is limited.
@@ -22,7 +23,7 @@ const SAME_EVENT_FOR: Duration = Duration::from_mins(10);
 /// The longest that one write may take.
 const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 
-type Key = (Arc<str>, EventReason);
+type Key = (PodUid, EventReason);
 
 pub(super) struct Aggregator {
     sink: Arc<dyn EventSink>,
@@ -58,7 +59,7 @@ impl Aggregator {
     }
 
     async fn take(&mut self, occurrence: Occurrence) {
-        let key = (Arc::clone(&occurrence.pod.uid), occurrence.reason);
+        let key = (occurrence.pod.uid.clone(), occurrence.reason);
         if let Some(counted) = self.events.get_mut(&key) {
             counted.event.count = counted.event.count.saturating_add(1);
             counted.event.last = occurrence.at;

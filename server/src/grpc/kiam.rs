@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kiam_proto::EncodedCredentials;
 use kiam_proto::encoding::kiam_service_server::KiamService;
 use kiam_proto::kiam::{GetHealthRequest, GetPodCredentialsRequest, GetPodRoleRequest, HealthStatus, Role};
+use kiam_proto::{EncodedCredentials, POD_UID};
 use tonic::{Request, Response, Status};
 
 use super::deadline::patience;
 use super::evidence::evidence;
 use super::status::status;
+use crate::directory::pods::Pod;
 use crate::error::Error;
 use crate::issue::{Asked, Issuer};
 use crate::policy::node::Caller;
@@ -48,7 +49,8 @@ impl KiamService for Kiam {
         let asked = Asked { caller: &caller, ip: &ip, patience };
         let role = self.issuer.role(asked).await.map_err(|error| status(&error))?;
         // Kiam's answer for a pod without a role is an empty name.
-        Ok(Response::new(Role { name: role.as_deref().unwrap_or_default().to_owned() }))
+        let name = role.what.as_deref().unwrap_or_default().to_owned();
+        Ok(answer(&role.pod, Role { name }))
     }
 
     async fn get_pod_credentials(
@@ -60,12 +62,22 @@ impl KiamService for Kiam {
         let GetPodCredentialsRequest { ip, role } = request.into_inner();
         log("GetPodCredentials", &ip, &role, agent);
         let issued = self.issuer.credentials(Asked { caller: &caller, ip: &ip, patience }, &role).await;
-        Ok(Response::new(issued.map_err(|error| status(&error))?.encoded.clone()))
+        let issued = issued.map_err(|error| status(&error))?;
+        Ok(answer(&issued.pod, issued.what.encoded.clone()))
     }
 
     async fn get_health(&self, _: Request<GetHealthRequest>) -> Result<Response<HealthStatus>, Status> {
         Ok(Response::new(HealthStatus { message: OK.into() }))
     }
+}
+
+/// An answer that says which pod it is for.
+fn answer<M>(pod: &Pod, message: M) -> Response<M> {
+    let mut response = Response::new(message);
+    if let Ok(uid) = pod.uid.to_string().parse() {
+        response.metadata_mut().insert(POD_UID, uid);
+    }
+    response
 }
 
 fn log(method: &'static str, ip: &str, role: &str, agent: Option<SocketAddr>) {

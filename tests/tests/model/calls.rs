@@ -26,7 +26,7 @@ pub(crate) async fn credentials(by: &Issuer, node: usize, ip: IpAddr, role: &str
     let caller = Caller::Node(node_name(node).into());
     let asked = Asked { caller: &caller, ip: &ip.to_string(), patience: PATIENCE };
     match by.credentials(asked, role).await {
-        Ok(issued) => Ok(issued.credentials.access_key_id.clone()),
+        Ok(issued) => Ok(issued.what.credentials.access_key_id.clone()),
         Err(error) => Err(error.reason()),
     }
 }

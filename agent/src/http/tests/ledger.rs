@@ -193,3 +193,41 @@ async fn an_address_that_stays_unconfirmed_is_refused_after_five_seconds() {
     }
     assert_eq!((stand.calls(), stand.metric(r#"kiam_metadata_refused_total{reason="Unconfirmed"}"#)), (0, Some(2.0)));
 }
+
+/// [`POD`] has left its address, which leads to another pod now; a server that lags still names the last one when it is
+/// asked.
+async fn followed() -> Stand {
+    let stand = Stand::new().await;
+    stand.ledger.replace(Told::default());
+    stand.network.lead(address(POD), 1, None);
+    stand.ledger.apply([reader(POD), Change::Unbind(address(POD))]).unwrap();
+    stand.network.lead(address(POD), 2, None);
+    stand.ledger.examine(address(POD));
+    *stand.server.uid.lock().unwrap() = Some("u-1");
+    stand
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_asked_and_lags_is_not_believed() {
+    let stand = followed().await;
+    for target in [LIST, &format!("{LIST}reader")] {
+        let answer = stand.get(target).await;
+        assert_eq!((answer.status, answer.code().as_str()), (503, "Unconfirmed"), "{target}");
+    }
+    *stand.server.uid.lock().unwrap() = None;
+    assert_eq!(stand.get(LIST).await.status, 200, "a server of Kiam's does not say which pod it means");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_is_served_as_soon_as_a_server_that_lagged_names_it() {
+    let stand = Arc::new(followed().await);
+    let started = Instant::now();
+    let waiting = tokio::spawn({
+        let stand = stand.clone();
+        async move { stand.get(&format!("{LIST}reader")).await }
+    });
+    sleep(Duration::from_secs(2)).await;
+    *stand.server.uid.lock().unwrap() = Some("u-2");
+    assert_eq!(waiting.await.unwrap().status, 200);
+    assert!(started.elapsed() < Duration::from_millis(2300), "{:?}", started.elapsed());
+}

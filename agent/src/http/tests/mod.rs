@@ -22,7 +22,8 @@ use super::allowed::{AllowedRoutes, RouteExpression};
 use super::peers::Limits;
 use super::token::{Mint, Tokens};
 use super::*;
-use crate::ledger::{Ledger, Opaque};
+use crate::ledger::Ledger;
+use crate::ledger::fake::FakeNetwork;
 use crate::metadata::fake::{FakeMetadata, Mode};
 use crate::unary::fake::{FakeServer, Pod};
 
@@ -37,6 +38,7 @@ const SESSION_TOKEN: &str = "FQoGZXIvYXdzE";
 struct Stand {
     front: Arc<Front>,
     ledger: Arc<Ledger>,
+    network: Arc<FakeNetwork>,
     server: Arc<FakeServer>,
     metadata: FakeMetadata,
     registry: Registry,
@@ -69,7 +71,8 @@ impl Stand {
             (Arc::new(FakeServer::default()), FakeMetadata::start(Mode::V2).await, Registry::new());
         server.set(POD, Pod::Role("reader", credentials()));
         let metrics = Arc::new(Metrics::new(&registry).unwrap());
-        let ledger = Arc::new(Ledger::new(Arc::new(Opaque), MAX_STALE));
+        let network = Arc::new(FakeNetwork::default());
+        let ledger = Arc::new(Ledger::new(network.clone(), MAX_STALE));
         let front = Front {
             imds: Imds {
                 ledger: ledger.clone(),
@@ -86,7 +89,7 @@ impl Stand {
             watcher: None,
             metrics,
         };
-        Self { front: Arc::new(front), ledger, server, metadata, registry }
+        Self { front: Arc::new(front), ledger, network, server, metadata, registry }
     }
 
     async fn get(&self, target: &str) -> Answer {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use kiam_common::reason::Reason;
+use kiam_proto::POD_UID;
 use kiam_proto::kiam::kiam_service_client::KiamServiceClient;
-use kiam_proto::kiam::{GetHealthRequest, GetPodRoleRequest};
+use kiam_proto::kiam::{GetHealthRequest, GetPodCredentialsRequest, GetPodRoleRequest};
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Request};
 
@@ -40,6 +41,18 @@ async fn the_role_is_the_annotations_own_text() {
     stand.directory.apply_pod(&pod("b", "10.0.0.2", None));
     assert_eq!(stand.role("10.0.0.1").await.unwrap(), "/team/reader");
     assert_eq!(stand.role("10.0.0.2").await.unwrap(), "", "Kiam's answer for a pod without a role");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_names_the_pod_that_it_is_for() {
+    let stand = Stand::with_reader().await;
+    let mut client = KiamServiceClient::new(stand.channel.clone());
+    let role = client.get_pod_role(GetPodRoleRequest { ip: "10.0.0.1".into() }).await.unwrap();
+    let request = GetPodCredentialsRequest { ip: "10.0.0.1".into(), role: "reader".into() };
+    let credentials = client.get_pod_credentials(request).await.unwrap();
+    for metadata in [role.metadata(), credentials.metadata()] {
+        assert_eq!(metadata.get(POD_UID).unwrap(), "uid-of-a");
+    }
 }
 
 #[tokio::test(start_paused = true)]
