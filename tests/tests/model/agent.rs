@@ -33,6 +33,8 @@ struct Stream {
     clerk: Clerk,
     sent: u64,
     under_way: VecDeque<Letter>,
+    /// A message was lost.
+    is_torn: bool,
     intake: testing::Stream,
 }
 
@@ -87,7 +89,7 @@ impl Agent {
         }
         let clerk = server.clerk(self.node);
         let intake = testing::Stream::default();
-        let mut stream = Stream { server: number, clerk, sent: 0, under_way: VecDeque::new(), intake };
+        let mut stream = Stream { server: number, clerk, sent: 0, under_way: VecDeque::new(), is_torn: false, intake };
         stream.send_snapshot(server, self.node);
         self.opening = Some(stream);
     }
@@ -158,8 +160,16 @@ impl Agent {
     /// The next message is lost.
     pub(crate) fn lose_one(&mut self) {
         for stream in [&mut self.followed, &mut self.opening].into_iter().flatten() {
-            stream.under_way.pop_front();
+            stream.is_torn |= stream.under_way.pop_front().is_some();
         }
+    }
+
+    /// Connections lose nothing in silence for ever: one that has lost a message breaks, if no gap has shown it before.
+    pub(crate) fn break_torn(&mut self) {
+        if self.followed.as_ref().is_some_and(|stream| stream.is_torn) {
+            self.cut();
+        }
+        self.opening.take_if(|stream| stream.is_torn);
     }
 
     /// The server whose stream it follows.

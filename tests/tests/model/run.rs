@@ -133,6 +133,7 @@ impl World {
             advance(Duration::from_secs(70)).await;
             self.let_tasks_run().await;
             for (node, agent) in self.agents.iter_mut().enumerate() {
+                agent.break_torn();
                 let moves = round == 0 && seed.is_multiple_of(2);
                 if agent.followed_server().is_none() || moves {
                     let server = usize::from(seed.is_multiple_of(3)) ^ node;
