@@ -15,8 +15,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
 
     tonic_prost_build::configure()
-        // Its derived `Debug` would print the secret key and the session token; `lib.rs` writes one that does not.
-        .skip_debug([".kiam.Credentials"])
+        // A derived `Debug` would print secrets; `lib.rs` writes those that do not.
+        .skip_debug([".kiam.Credentials", ".kiam.node.v1.ReviewRequest"])
         .compile_fds(descriptors)?;
 
     // The services once more, for a server whose credentials are encoded already.
@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         builder
             .build_client(false)
             .extern_path(".kiam.Credentials", "crate::EncodedCredentials")
+            .extern_path(".kiam.node.v1.ReviewRequest", "crate::node::ReviewRequest")
             .out_dir(directory)
             .compile_fds(protox::compile([file], ["."])?)?;
     }

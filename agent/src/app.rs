@@ -1,16 +1,16 @@
 //! Everything that an agent consists of, from its flags to its end.
 
-use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiam_common::args::{self, Invocation, OpsArgs};
+use kiam_common::args::{self, Invocation};
 use kiam_common::clock::Clock;
 use kiam_common::grpc_metrics::GrpcMetrics;
-use kiam_common::ops::{Ops, Pprof, Readiness};
+use kiam_common::ops::{Access, Ops, Pprof, Readiness, Reviewed};
 use kiam_common::rarely::Rarely;
+use kiam_common::review::ReviewMetrics;
 use kiam_common::shutdown::Shutdown;
 use kiam_common::tls::{Identity, Side};
 use kiam_common::{health, telemetry, tls};
@@ -37,6 +37,7 @@ use crate::ledger::Ledger;
 use crate::metadata::MetadataService;
 use crate::metrics::Metrics;
 use crate::network::{self, Watcher};
+use crate::scrapers::ServersKnow;
 use crate::sync::endpoint::Connector;
 use crate::sync::endpoints::Endpoints;
 use crate::sync::metrics::StreamMetrics;
@@ -147,6 +148,9 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let readiness = Readiness::default();
     let listening = readiness.blocker("metadata-listener");
 
+    let ops = Ops::bind(&config.ops, registry.clone(), readiness.clone()).await?;
+    let pprof = Pprof::bind(&config.ops).await?;
+    let ops_addr = ops.as_ref().map(Ops::local_addr);
     let identity = Identity::load(&config.tls).await?;
     identity.register(&registry, Side::Client, &clock)?;
     let grpc_metrics = GrpcMetrics::client(&registry, &[kiam_proto::FILE_DESCRIPTOR_SET])?;
@@ -173,6 +177,8 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let connector =
         Connector { identity: identity.clone(), token: token.clone(), server: config.server, metrics: grpc_metrics };
     let endpoints = Arc::new(Endpoints::new(connector, resolver, readiness.blocker("server")));
+    let scrapers = scrapers(endpoints.clone(), &clock, &registry)?;
+    let ops = ops.map(|ops| ops.guarded_by(scrapers, config.ops.metrics.auth()));
     let supplier = config.stream.map(|stream| Supplier {
         endpoints: endpoints.clone(),
         reporter: Arc::new(Reporter {
@@ -205,7 +211,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     });
 
     let ops_shutdown = Shutdown::new();
-    let (ops, ops_addr) = open_ops(&config.ops, registry, readiness, &ops_shutdown).await.map_err(StartError::Ops)?;
+    let ops = serve_operators(ops, pprof, &ops_shutdown);
     if let Some((interception, _)) = &keeping {
         check_hosts(interception)?;
     }
@@ -256,22 +262,26 @@ fn warn_of(config: &Config) {
     }
 }
 
-/// Opens the listeners for those who operate the agent, and says where the one for metrics is.
-async fn open_ops(
-    args: &OpsArgs,
-    registry: Registry,
-    readiness: Readiness,
-    shutdown: &Shutdown,
-) -> io::Result<(JoinSet<()>, Option<SocketAddr>)> {
-    let (mut serving, mut address) = (JoinSet::new(), None);
-    if let Some(ops) = Ops::bind(args, registry, readiness).await? {
-        address = Some(ops.local_addr());
-        serving.spawn(ops.serve(shutdown.clone()));
+/// Who knows whom metrics are shown to.
+fn scrapers(
+    endpoints: Arc<Endpoints>,
+    clock: &Clock,
+    registry: &Registry,
+) -> Result<Arc<dyn Access>, prometheus::Error> {
+    let metrics = ReviewMetrics::new(registry, "kiam_scraper_reviews_total", "Reviews of scrapers' bearer tokens")?;
+    Ok(Arc::new(Reviewed::by(ServersKnow(endpoints), clock.clone(), metrics)))
+}
+
+/// Lets those who operate the agent in.
+fn serve_operators(ops: Option<Ops>, pprof: Option<Pprof>, shutdown: &Shutdown) -> JoinSet<()> {
+    let mut serving = JoinSet::new();
+    if let Some(ops) = ops {
+        serving.spawn(ops.serve_apart(shutdown.clone()));
     }
-    if let Some(pprof) = Pprof::bind(args).await? {
+    if let Some(pprof) = pprof {
         serving.spawn(pprof.serve(shutdown.clone()));
     }
-    Ok((serving, address))
+    serving
 }
 
 /// A host that is not this node would be sent the requests of all its pods.

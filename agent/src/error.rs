@@ -117,9 +117,9 @@ pub enum StartError {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// The port for metrics or profiles is not to be had; the error names the flag and the address.
+    /// There is no listener for metrics or profiles; the error names the flag and the address or file.
     #[error(transparent)]
-    Ops(std::io::Error),
+    Ops(#[from] kiam_common::ops::OpsError),
     /// Two metrics of one name: a defect.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),

@@ -2,6 +2,7 @@
 //! flags, logs, TLS, the metrics listener, shutdown.
 
 pub mod args;
+pub mod bearer;
 pub mod channel;
 pub mod clock;
 pub mod credentials;
@@ -11,6 +12,7 @@ pub mod listen;
 pub mod ops;
 pub mod rarely;
 pub mod reason;
+pub mod review;
 pub mod role;
 pub mod secret;
 pub mod shutdown;

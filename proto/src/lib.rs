@@ -53,9 +53,24 @@ impl fmt::Debug for kiam::Credentials {
     }
 }
 
+impl fmt::Debug for node::ReviewRequest {
+    /// Shows no token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReviewRequest").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::kiam::Credentials;
+    use super::node::ReviewRequest;
+
+    #[test]
+    fn who_wants_to_read_metrics_never_shows_a_token() {
+        let request = ReviewRequest { token: "eyJhbGciOi".into(), path: "/metrics".into() };
+        let shown = format!("{request:?}");
+        assert!(shown.contains("/metrics") && !shown.contains("eyJ"), "{shown}");
+    }
 
     #[test]
     fn credentials_never_show_their_secrets() {

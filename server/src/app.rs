@@ -12,7 +12,8 @@ use kiam_common::args::{Invocation, USAGE_EXIT_CODE, exit_with_usage, parse_or_e
 use kiam_common::clock::Clock;
 use kiam_common::grpc_metrics::GrpcMetrics;
 use kiam_common::listen::listen;
-use kiam_common::ops::{Ops, Pprof, Readiness};
+use kiam_common::ops::{Access, Ops, OpsError, Pprof, Readiness, Reviewed};
+use kiam_common::review::ReviewMetrics;
 use kiam_common::role::ArnError;
 use kiam_common::shutdown::Shutdown;
 use kiam_common::tls::{Identity, Side, TlsError, accept, install_crypto_provider};
@@ -42,6 +43,7 @@ use crate::node_binding::{Mode, NodeBinding};
 use crate::policy::namespace::NamespacePolicy;
 use crate::role::autodetect::{self, AutodetectError};
 use crate::role::resolver::{BaseArn, Resolver};
+use crate::scrapers::KubernetesScrapers;
 use crate::sts::aws::{AwsSts, Settings};
 use crate::vault::{Vault, upkeep};
 
@@ -57,6 +59,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(io::Error),
+    /// There is no listener for operators.
+    #[error(transparent)]
+    Ops(#[from] OpsError),
     /// There is no way to the Kubernetes API.
     #[error("--kubeconfig: {0}")]
     Kubeconfig(String),
@@ -81,12 +86,15 @@ impl StartError {
     /// 2 for what the user gave wrong, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Listen(error)
+            Self::Listen(error) | Self::Ops(OpsError::Listen(error))
                 if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) =>
             {
                 1
             }
-            Self::Tls(_) | Self::Listen(_) | Self::Kubeconfig(_) | Self::AssumeRole(_) => USAGE_EXIT_CODE,
+            Self::Ops(OpsError::Metrics(_)) => 1,
+            Self::Tls(_) | Self::Listen(_) | Self::Ops(_) | Self::Kubeconfig(_) | Self::AssumeRole(_) => {
+                USAGE_EXIT_CODE
+            }
             Self::Kubernetes(_) | Self::Autodetect(_) | Self::Metrics(_) | Self::Reflection(_) => 1,
         }
     }
@@ -187,6 +195,8 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     tasks.spawn(watch::namespaces(kubernetes.clone(), feed, namespaces_listed, background.clone()));
     let sink = Arc::new(KubernetesEvents::new(kubernetes.clone()));
     let binding_metrics = BindingMetrics::new(&registry)?;
+    let scrapers = scrapers(kubernetes.clone(), &clock, &registry)?;
+    let ops = ops.map(|ops| ops.guarded_by(Arc::clone(&scrapers), config.ops.metrics.auth()));
     let mode = binding_mode(config.node_binding, kubernetes, &clock, &binding_metrics);
     let node_binding = Arc::new(NodeBinding::new(mode, Arc::clone(&directory), binding_metrics));
     let (events, recording) = Recorder::new(sink, clock.clone(), EventMetrics::new(&registry)?, background.clone());
@@ -207,7 +217,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let issuer = Issuer { readiness: readiness.clone(), node_binding, directory, resolver, vault, events, metrics };
     let health = grpc::unhealthy().await;
     let counted = GrpcMetrics::server(&registry, &grpc::descriptors())?;
-    let service = grpc::service(Arc::new(issuer), Arc::new(supplier), &health, &counted)?;
+    let service = grpc::service(Arc::new(issuer), Arc::new(supplier), scrapers, &health, &counted)?;
     tasks.spawn(grpc::keep_health(health, readiness, shutdown.clone()));
     let (grpc_addr, ops_addr) = (listener.local_addr().map_err(StartError::Listen)?, ops.as_ref().map(Ops::local_addr));
     let incoming = accept(listener, identity, shutdown.clone());
@@ -233,8 +243,8 @@ impl Outside {
         let (registry, readiness) = (Registry::new(), Readiness::default());
         Ok(Self {
             identity: Identity::load(&config.tls).await?,
-            ops: Ops::bind(&config.ops, registry.clone(), readiness.clone()).await.map_err(StartError::Listen)?,
-            pprof: Pprof::bind(&config.ops).await.map_err(StartError::Listen)?,
+            ops: Ops::bind(&config.ops, registry.clone(), readiness.clone()).await?,
+            pprof: Pprof::bind(&config.ops).await?,
             listener: listen("--bind", &config.bind).await.map_err(StartError::Listen)?,
             kubernetes: kubernetes(config.kubeconfig.as_deref()).await?,
             clock: Clock::system(),
@@ -256,7 +266,7 @@ struct Parts {
 async fn supervise(mut parts: Parts, shutdown: Shutdown) -> Result<(), Broken> {
     let (operators, operators_shutdown) = (TaskTracker::new(), Shutdown::new());
     if let Some(ops) = parts.ops {
-        operators.spawn(ops.serve(operators_shutdown.clone()));
+        operators.spawn(ops.serve_apart(operators_shutdown.clone()));
     }
     if let Some(pprof) = parts.pprof {
         operators.spawn(pprof.serve(operators_shutdown.clone()));
@@ -323,9 +333,19 @@ fn binding_mode(
         NodeBindingSetting::PeerIp => Mode::PeerIp,
         NodeBindingSetting::Token { audience } => {
             let reviews = Arc::new(KubernetesReviews::new(kubernetes));
-            Mode::Token(Tokens::new(reviews, audience, clock.clone(), metrics.clone()))
+            Mode::Token(Tokens::new(reviews, audience, clock.clone(), metrics.reviews.clone()))
         }
     }
+}
+
+/// Who knows whom metrics are shown to.
+fn scrapers(
+    kubernetes: kube::Client,
+    clock: &Clock,
+    registry: &Registry,
+) -> Result<Arc<dyn Access>, prometheus::Error> {
+    let metrics = ReviewMetrics::new(registry, "kiam_scraper_reviews_total", "Reviews of scrapers' bearer tokens")?;
+    Ok(Arc::new(Reviewed::by(KubernetesScrapers::new(kubernetes), clock.clone(), metrics)))
 }
 
 fn sts_settings(config: &Config, resolver: &Resolver) -> Result<Settings, StartError> {

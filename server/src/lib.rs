@@ -18,5 +18,7 @@ pub mod node_binding;
 mod pending;
 pub mod policy;
 pub mod role;
+pub mod scrapers;
 pub mod sts;
+mod token_review;
 pub mod vault;

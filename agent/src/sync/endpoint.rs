@@ -11,6 +11,7 @@ use kiam_common::grpc_metrics::{GrpcMetrics, GrpcMetricsLayer};
 use kiam_common::tls::Identity;
 use kiam_proto::kiam::kiam_service_client::KiamServiceClient;
 use kiam_proto::node::node_sync_client::NodeSyncClient;
+use kiam_proto::node::scrapers_client::ScrapersClient;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tower::Layer;
@@ -72,6 +73,11 @@ impl Endpoint {
     /// A client for streams that shares the connection.
     pub(crate) fn stream_client(&self) -> NodeSyncClient<Connection> {
         NodeSyncClient::new(self.connection.clone())
+    }
+
+    /// A client for questions about scrapers that shares the connection.
+    pub(crate) fn scrapers_client(&self) -> ScrapersClient<Connection> {
+        ScrapersClient::new(self.connection.clone())
     }
 
     /// It answered.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use super::{HostPort, parse_duration};
+use super::{HostPort, MetricsArgs, parse_duration};
 use crate::telemetry::Level;
 
 /// How to log.
@@ -31,6 +31,10 @@ pub struct OpsArgs {
     /// How often the sampled gauges are refreshed
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub prometheus_sync_interval: Duration,
+
+    /// Who may read metrics, and how.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 
     /// Address of /debug/pprof/profile; empty, the default, turns it off
     #[arg(long, value_name = "ADDRESS", default_value = "")]

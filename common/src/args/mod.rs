@@ -11,6 +11,7 @@ mod error;
 mod groups;
 mod invocation;
 mod kingpin;
+mod metrics;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
@@ -21,6 +22,7 @@ pub use duration::parse_duration;
 pub use error::ParseError;
 pub use groups::{KeepaliveArgs, LogArgs, OpsArgs, ServerAddressArgs, TlsArgs};
 pub use invocation::Invocation;
+pub use metrics::{Incomplete, MetricsArgs, MetricsAuth, MetricsFiles};
 
 /// The exit code of a program that was started with something it cannot understand.
 pub const USAGE_EXIT_CODE: u8 = 2;

@@ -1,51 +1,98 @@
-//! The listener for those who operate the program: `/metrics`, `/live`, `/ready` on `--prometheus-listen-addr`.
+//! The listener for those who operate the program: metrics, `/live`, `/ready` on `--prometheus-listen-addr`.
 //!
-//! It must answer when the program is in trouble, so it does no work of its own beyond gathering the metrics, holds
-//! few connections, and lets go of clients that are slow.
+//! It must answer when the program is in trouble, and the program must go on when scrapers are: so it has a thread of its
+//! own, does no work beyond gathering the metrics, holds few connections, and lets go of clients that are slow.
 
+mod access;
 mod metrics;
 mod openmetrics;
+mod pages;
 mod pprof;
 mod query;
 mod ready;
 mod serve;
 
-use std::future::ready;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-use http::{Request, StatusCode};
 use prometheus::Registry;
 use tokio::net::TcpListener;
+use tokio::runtime::{self, Handle};
+use tokio::sync::oneshot;
 
 pub use self::pprof::Pprof;
+pub use access::{Access, Denial, Reviewed};
 pub use metrics::Sampled;
 pub use ready::{Blocker, Readiness};
 
-use crate::args::OpsArgs;
+use crate::args::{Incomplete, MetricsAuth, OpsArgs};
 use crate::listen::listen;
 use crate::shutdown::Shutdown;
-use serve::{Page, text};
+use crate::tls::{Identity, TlsError};
+use pages::Pages;
+
+/// How often the listener's own certificate files are looked at.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
+
+/// Why there is no listener. One line that names the flag.
+#[derive(Debug, thiserror::Error)]
+pub enum OpsError {
+    /// The address is not to be had.
+    #[error(transparent)]
+    Listen(#[from] io::Error),
+    /// Flags about its certificate that go together.
+    #[error(transparent)]
+    Incomplete(#[from] Incomplete),
+    /// Its certificate files are not as expected.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The metrics cannot be registered: a defect.
+    #[error("cannot register the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
 
 /// The listener, bound and not serving yet.
 #[derive(Debug)]
 pub struct Ops {
-    listener: TcpListener,
+    listener: net::TcpListener,
     address: SocketAddr,
+    identity: Option<Arc<Identity>>,
     pages: Pages,
 }
 
 impl Ops {
     /// Binds `--prometheus-listen-addr`; nothing if it is empty. Adds what every program tells of itself to
-    /// `registry`: its process and its build.
-    pub async fn bind(args: &OpsArgs, registry: Registry, readiness: Readiness) -> io::Result<Option<Self>> {
+    /// `registry`: its process and its build. To be called in the program's own runtime.
+    pub async fn bind(args: &OpsArgs, registry: Registry, readiness: Readiness) -> Result<Option<Self>, OpsError> {
         if args.prometheus_listen_addr.is_empty() {
             return Ok(None);
         }
-        metrics::register_program(&registry, args.prometheus_sync_interval).map_err(io::Error::other)?;
+        let identity = match args.metrics.files()? {
+            Some(files) => Some(Identity::load(&files).await?),
+            None => None,
+        };
+        if args.metrics.insecure_metrics && args.metrics.metrics_auth != MetricsAuth::None {
+            tracing::warn!("INSECURE_METRICS=true: everybody may read metrics, whatever --metrics-auth says");
+        }
+        metrics::register_program(&registry, args.prometheus_sync_interval)?;
         let listener = listen("--prometheus-listen-addr", &args.prometheus_listen_addr).await?;
-        let address = listener.local_addr()?;
-        Ok(Some(Self { listener, address, pages: Pages { registry, readiness } }))
+        let (address, listener) = (listener.local_addr()?, listener.into_std()?);
+        let path = args.metrics.metrics_path.as_str().into();
+        let pages = Pages { registry, readiness, path, access: None, program: Handle::current() };
+        Ok(Some(Self { listener, address, identity, pages }))
+    }
+
+    /// Lets nobody read metrics whom `access` does not let, where `--metrics-auth` says so.
+    #[must_use]
+    pub fn guarded_by(mut self, access: Arc<dyn Access>, auth: MetricsAuth) -> Self {
+        self.pages.access = match auth {
+            MetricsAuth::None => None,
+            MetricsAuth::Kubernetes => Some(access),
+        };
+        self
     }
 
     /// Where it listens.
@@ -53,35 +100,32 @@ impl Ops {
         self.address
     }
 
+    /// Answers until `shutdown`, in a thread of its own: scrapers, however many and however slow, take no time from the
+    /// program's runtime. The thread is made by the thread that first waits for this, and has no more rights than that.
+    pub async fn serve_apart(self, shutdown: Shutdown) {
+        let apart = async {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+            let (ended, end) = oneshot::channel();
+            thread::Builder::new().name("status".into()).spawn(move || {
+                // Fails only when nobody waits any more.
+                let _ = ended.send(runtime.block_on(self.serve(shutdown)));
+            })?;
+            end.await.unwrap_or_else(|_| Err(io::Error::other("its thread failed")))
+        };
+        if let Err(error) = apart.await {
+            tracing::error!("the status listener ended: {error}");
+        }
+    }
+
     /// Answers until `shutdown`.
-    pub async fn serve(self, shutdown: Shutdown) {
-        let pages = self.pages;
-        serve::serve(self.listener, shutdown, move |request| ready(pages.get(&request))).await;
-    }
-}
-
-/// What the pages show.
-#[derive(Clone, Debug)]
-struct Pages {
-    registry: Registry,
-    readiness: Readiness,
-}
-
-impl Pages {
-    fn get<B>(&self, request: &Request<B>) -> Page {
-        match request.uri().path() {
-            "/metrics" => query::answer(&self.registry, request.uri().query().unwrap_or_default(), request.headers()),
-            "/live" => text(StatusCode::OK, "ok\n"),
-            "/ready" => self.ready(),
-            _ => text(StatusCode::NOT_FOUND, "not found: try /metrics, /live or /ready\n"),
+    async fn serve(self, shutdown: Shutdown) -> io::Result<()> {
+        let Self { listener, identity, pages, .. } = self;
+        let listener = TcpListener::from_std(listener)?;
+        if let Some(identity) = identity.clone() {
+            tokio::spawn(identity.keep_current(CERTIFICATES_EVERY, shutdown.clone()));
         }
-    }
-
-    fn ready(&self) -> Page {
-        match self.readiness.waiting_for().as_slice() {
-            [] => text(StatusCode::OK, "ready\n"),
-            names => text(StatusCode::SERVICE_UNAVAILABLE, names.join("\n") + "\n"),
-        }
+        serve::serve(listener, identity, shutdown, move |request| pages.clone().get(request)).await;
+        Ok(())
     }
 }
 

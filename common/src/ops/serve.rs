@@ -1,8 +1,10 @@
 //! A small HTTP/1 server for pages that are read: bounded connections, deadlines for slow clients.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,16 +14,20 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
-use crate::listen::BoundedListener;
+use crate::listen::PatientListener;
 use crate::shutdown::Shutdown;
+use crate::tls::{Identity, handshake};
 
 /// The body of a page.
 pub(super) type Page = Response<Full<Bytes>>;
 
-/// How many clients are answered at once; the rest wait in the kernel's queue.
+/// How many clients have a connection at once.
 const CONNECTIONS: usize = 64;
 /// The longest time for the head of a request, and so between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,36 +49,79 @@ pub(super) fn page(status: StatusCode, content_type: HeaderValue, body: impl Int
     page
 }
 
-/// Answers every GET and HEAD on `listener` with what `pages` says for the request, until `shutdown`.
-pub(super) async fn serve<P, F>(listener: TcpListener, shutdown: Shutdown, pages: P)
+/// How a request came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    /// Its client was asked for a certificate and showed none.
+    pub(super) lacks_certificate: bool,
+}
+
+/// Answers every GET and HEAD on `listener`, over TLS if there is an identity, with what `pages` says for the request, until
+/// `shutdown`; what is under way then is finished first.
+pub(super) async fn serve<P, F>(listener: TcpListener, identity: Option<Arc<Identity>>, shutdown: Shutdown, pages: P)
 where
     P: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Page> + Send + 'static,
 {
-    let listener = BoundedListener::new(listener, CONNECTIONS);
+    let (listener, mut clients) = (PatientListener::new(listener), Clients::default());
     loop {
-        let (tcp, _, place) = tokio::select! {
+        let (tcp, peer) = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shutdown.begun() => return,
+            () = shutdown.begun() => break,
         };
-        let (pages, shutdown) = (pages.clone(), shutdown.clone());
-        tokio::spawn(async move {
-            connection(tcp, shutdown, pages).await;
-            drop(place);
+        let (identity, pages, shutdown) = (identity.clone(), pages.clone(), shutdown.clone());
+        clients.admit(async move {
+            match identity {
+                None => connection(tcp, Arrival { lacks_certificate: false }, shutdown, pages).await,
+                Some(identity) => {
+                    let acceptor = TlsAcceptor::from(identity.server_config());
+                    let Some(tls) = handshake(acceptor, tcp, peer).await else { return };
+                    let is_known = tls.get_ref().1.peer_certificates().is_some();
+                    let arrival = Arrival { lacks_certificate: identity.asks_clients() && !is_known };
+                    connection(tls, arrival, shutdown, pages).await;
+                }
+            }
         });
+    }
+    while clients.connections.join_next().await.is_some() {}
+}
+
+/// The connections. When there are too many the oldest gives way, so that whoever hoards them keeps nobody out: a page is
+/// answered in less time than it takes to be the oldest.
+#[derive(Default)]
+struct Clients {
+    connections: JoinSet<()>,
+    oldest_first: VecDeque<AbortHandle>,
+}
+
+impl Clients {
+    fn admit(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+        while self.connections.try_join_next().is_some() {}
+        self.oldest_first.retain(|client| !client.is_finished());
+        if self.oldest_first.len() >= CONNECTIONS
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            oldest.abort();
+        }
+        self.oldest_first.push_back(self.connections.spawn(connection));
     }
 }
 
-async fn connection<P, F>(tcp: TcpStream, shutdown: Shutdown, pages: P)
+async fn connection<S, P, F>(stream: S, arrival: Arrival, shutdown: Shutdown, pages: P)
 where
+    S: AsyncRead + AsyncWrite + Unpin,
     P: Fn(Request<Incoming>) -> F,
     F: Future<Output = Page>,
 {
-    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request, &pages).await) });
+    let pages = &pages;
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(arrival);
+        async move { Ok::<_, Infallible>(answer(request, pages).await) }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(tcp), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let done = tokio::select! {
         done = connection.as_mut() => done,
@@ -82,7 +131,7 @@ where
         }
     };
     if let Err(error) = done {
-        tracing::debug!("a client of the metrics listener: {error}");
+        tracing::debug!("a client of the status listener: {error}");
     }
 }
 

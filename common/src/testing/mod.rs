@@ -3,8 +3,10 @@
 mod log;
 pub mod metrics;
 mod pki;
+mod scrapers;
 mod server;
 
 pub use log::CapturedLog;
 pub use pki::Pki;
+pub use scrapers::NamedScrapers;
 pub use server::serve_health;

@@ -62,7 +62,8 @@ async fn accept_loop(
     }
 }
 
-async fn handshake(acceptor: TlsAcceptor, tcp: TcpStream, peer: SocketAddr) -> Option<TlsStream<TcpStream>> {
+/// Shakes hands; nothing, told of in the log, if that comes to nothing.
+pub(crate) async fn handshake(acceptor: TlsAcceptor, tcp: TcpStream, peer: SocketAddr) -> Option<TlsStream<TcpStream>> {
     let _only_slower = tcp.set_nodelay(true);
     match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp)).await {
         Ok(Ok(tls)) => return Some(tls),

@@ -1,4 +1,5 @@
-//! What the three files hold, read and checked together: a chain and its own key, and at least one authority.
+//! What the files hold, read and checked together: a chain and its own key, and, where a file of authorities is given, at
+//! least one of them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +7,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use ring::hmac;
+use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -14,7 +17,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 use zeroize::Zeroizing;
 
-use crate::args::TlsArgs;
+use super::files::Files;
 
 /// Why the files make no identity. Each message begins with the flag and its file.
 #[derive(Debug, thiserror::Error)]
@@ -44,17 +47,20 @@ pub enum TlsError {
         found: String,
     },
     /// The key is another certificate's.
-    #[error("--key {}: not the key of the certificate in --cert {}", key.display(), cert.display())]
+    #[error(
+        "{} {}: not the key of the certificate in {} {}",
+        files.key_flag(), files.key.display(), files.cert_flag(), files.cert.display()
+    )]
     Mismatch {
-        /// The file of the key.
-        key: PathBuf,
-        /// The file of the certificate.
-        cert: PathBuf,
+        /// All of them.
+        files: Files,
     },
     /// rustls takes the parts but not the whole.
-    #[error("--cert {}: {source}", cert.display())]
+    #[error("{flag} {}: {source}", cert.display())]
     Refused {
-        /// The file of the certificate.
+        /// That of the certificate.
+        flag: &'static str,
+        /// Its file.
         cert: PathBuf,
         /// Why it does not.
         source: rustls::Error,
@@ -69,7 +75,7 @@ fn in_words(error: &io::Error) -> String {
     }
 }
 
-/// One of the three files.
+/// One of the files.
 struct File<'a> {
     flag: &'static str,
     path: &'a Path,
@@ -99,24 +105,25 @@ impl File<'_> {
     }
 }
 
-fn cert_file(files: &TlsArgs) -> File<'_> {
-    File { flag: "--cert", path: &files.cert, expected: "a PEM certificate chain" }
+fn cert_file(files: &Files) -> File<'_> {
+    File { flag: files.cert_flag(), path: &files.cert, expected: "a PEM certificate chain" }
 }
 
-fn key_file(files: &TlsArgs) -> File<'_> {
-    File { flag: "--key", path: &files.key, expected: "a PEM private key" }
+fn key_file(files: &Files) -> File<'_> {
+    File { flag: files.key_flag(), path: &files.key, expected: "a PEM private key" }
 }
 
-fn ca_file(files: &TlsArgs) -> File<'_> {
-    File { flag: "--ca", path: &files.ca, expected: "PEM certificates of certificate authorities" }
+fn ca_file(files: &Files) -> Option<File<'_>> {
+    let path = files.ca.as_deref()?;
+    Some(File { flag: files.ca_flag(), path, expected: "PEM certificates of certificate authorities" })
 }
 
-/// The bytes of the three files. A change of any is a change of all.
+/// The bytes of the files. A change of any is a change of all.
 #[derive(PartialEq, Eq)]
 pub(super) struct Contents {
     cert: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
-    ca: Vec<u8>,
+    ca: Option<Vec<u8>>,
 }
 
 impl Contents {
@@ -127,11 +134,14 @@ impl Contents {
         derived
     }
 
-    pub(super) async fn read(files: &TlsArgs) -> Result<Self, TlsError> {
+    pub(super) async fn read(files: &Files) -> Result<Self, TlsError> {
         Ok(Self {
             cert: cert_file(files).read().await?,
             key: Zeroizing::new(key_file(files).read().await?),
-            ca: ca_file(files).read().await?,
+            ca: match ca_file(files) {
+                Some(ca) => Some(ca.read().await?),
+                None => None,
+            },
         })
     }
 }
@@ -148,54 +158,70 @@ pub(super) struct Material {
 }
 
 impl Material {
-    pub(super) async fn read(files: &TlsArgs) -> Result<Self, TlsError> {
+    pub(super) async fn read(files: &Files) -> Result<Self, TlsError> {
         Self::parse(files, Contents::read(files).await?)
     }
 
-    pub(super) fn parse(files: &TlsArgs, contents: Contents) -> Result<Self, TlsError> {
-        let (cert_file, ca_file) = (cert_file(files), ca_file(files));
+    pub(super) fn parse(files: &Files, contents: Contents) -> Result<Self, TlsError> {
+        let cert_file = cert_file(files);
         let chain = cert_file.certificates(&contents.cert)?;
         let key = PrivateKeyDer::from_pem_slice(&contents.key)
             .map_err(|_| key_file(files).malformed("no PEM private key in it"))?;
-        let authorities = ca_file.certificates(&contents.ca)?;
-        let mut roots = RootCertStore::empty();
-        for authority in &authorities {
-            roots.add(authority.clone()).map_err(|error| ca_file.malformed(error.to_string()))?;
-        }
+        let (authorities, roots) = trusted(files, &contents)?;
         let roots = Arc::new(roots);
         let expires = expires(&chain, &authorities).ok_or_else(|| cert_file.malformed("not an X.509 certificate"))?;
-        let configs = configs(&chain, &key, &roots).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                TlsError::Mismatch { key: files.key.clone(), cert: files.cert.clone() }
-            }
-            source => TlsError::Refused { cert: files.cert.clone(), source },
-        });
-        let (server, client) = configs?;
+        let (server, client) = configs(files, &chain, &key, &roots).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => TlsError::Mismatch { files: files.clone() },
+            source => TlsError::Refused { flag: files.cert_flag(), cert: files.cert.clone(), source },
+        })?;
         Ok(Self { contents, server, client, chain, roots, expires })
     }
 }
+/// Whom the other side must chain to.
+fn trusted(files: &Files, contents: &Contents) -> Result<(Vec<CertificateDer<'static>>, RootCertStore), TlsError> {
+    let mut roots = RootCertStore::empty();
+    let (Some(file), Some(pem)) = (ca_file(files), &contents.ca) else { return Ok((Vec::new(), roots)) };
+    let authorities = file.certificates(pem)?;
+    for authority in &authorities {
+        roots.add(authority.clone()).map_err(|error| file.malformed(error.to_string()))?;
+    }
+    Ok((authorities, roots))
+}
 
-/// The whole configurations of both sides, for HTTP/2.
+/// The whole configurations of both sides.
 fn configs(
+    files: &Files,
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
     roots: &Arc<RootCertStore>,
 ) -> Result<(Arc<ServerConfig>, Arc<ClientConfig>), rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
     let mut server = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(clients)
+        .with_client_cert_verifier(clients(files, roots, &provider)?)
         .with_single_cert(chain.to_vec(), key.clone_key())?;
     let mut client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots.clone())
         .with_client_auth_cert(chain.to_vec(), key.clone_key())?;
-    server.alpn_protocols = vec![b"h2".to_vec()];
-    client.alpn_protocols = vec![b"h2".to_vec()];
+    server.alpn_protocols = vec![files.protocol().to_vec()];
+    client.alpn_protocols = vec![files.protocol().to_vec()];
     Ok((Arc::new(server), Arc::new(client)))
+}
+
+/// Which clients are let in.
+fn clients(
+    files: &Files,
+    roots: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+    if !files.asks_clients() {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
+    let verifier = if files.lets_strangers_in() { verifier.allow_unauthenticated() } else { verifier };
+    let verifier = verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?;
+    Ok(verifier)
 }
 
 /// The earliest end in the chain and of the authority that issued its last certificate. Of several authorities with

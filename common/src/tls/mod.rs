@@ -1,11 +1,13 @@
 //! The gRPC identity and trust of a program: a certificate chain, its key, and the authorities that the other side
-//! must chain to, from three PEM files. Mutual TLS is always on; there is no other way to reach or be a server.
+//! must chain to, from three PEM files. Mutual TLS is always on; there is no other way to reach or be a server. The status
+//! listener may have an identity of its own, kept current in the same way.
 //!
 //! What always holds: there is good material. What is read later replaces it only as a whole and only if it is good,
 //! and then the whole TLS configuration with it: a verifier swapped inside an old configuration would let a client
 //! of a removed authority resume its session.
 
 mod accept;
+mod files;
 mod material;
 mod metrics;
 mod reload;
@@ -18,10 +20,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 pub use accept::accept;
+pub(crate) use accept::handshake;
+pub use files::Files;
 pub use material::TlsError;
 pub use metrics::Side;
 
-use crate::args::TlsArgs;
 use material::Material;
 
 /// Makes ring the process's provider of cryptography. First thing in `main`; again changes nothing.
@@ -31,7 +34,7 @@ pub fn install_crypto_provider() {
 
 /// The current identity and trust. Shared by everything that accepts or opens connections.
 pub struct Identity {
-    files: TlsArgs,
+    files: Files,
     current: ArcSwap<Material>,
     generation: watch::Sender<u64>,
     update_failed: AtomicBool,
@@ -39,23 +42,30 @@ pub struct Identity {
 
 impl Identity {
     /// Reads the files; an error names the file, its flag and what was expected.
-    pub async fn load(files: &TlsArgs) -> Result<Arc<Self>, TlsError> {
-        let material = Material::read(files).await?;
-        reload::warn_if_expired(files, &material);
+    pub async fn load(files: impl Into<Files>) -> Result<Arc<Self>, TlsError> {
+        let files = files.into();
+        let material = Material::read(&files).await?;
+        reload::warn_if_expired(&files, &material);
         Ok(Arc::new(Self {
-            files: files.clone(),
+            files,
             current: ArcSwap::from_pointee(material),
             generation: watch::Sender::new(0),
             update_failed: AtomicBool::new(false),
         }))
     }
 
-    /// For the next connection to accept: asks for a client certificate that chains to `--ca`. HTTP/2 only.
+    /// For the next connection to accept: asks for a client certificate that chains to the file of authorities, if there
+    /// is one. Nothing but the identity's own protocol: HTTP/2 for gRPC.
     pub fn server_config(&self) -> Arc<rustls::ServerConfig> {
         self.current.load().server.clone()
     }
 
-    /// For the next connection to open: shows the certificate, trusts `--ca` alone. HTTP/2 only.
+    /// Whether clients are asked for a certificate at all: always for gRPC.
+    pub fn asks_clients(&self) -> bool {
+        self.files.asks_clients()
+    }
+
+    /// For the next connection to open: shows the certificate, trusts that file alone. Likewise.
     pub fn client_config(&self) -> Arc<rustls::ClientConfig> {
         self.current.load().client.clone()
     }

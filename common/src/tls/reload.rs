@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Identity;
 use super::material::{Contents, Material, TlsError};
-use crate::args::TlsArgs;
+use super::{Files, Identity};
 use crate::clock::Clock;
 use crate::shutdown::Shutdown;
 
@@ -57,8 +56,9 @@ impl Identity {
 }
 
 /// An expired certificate is used all the same: the other side says no to it, in words that lead here.
-pub(super) fn warn_if_expired(files: &TlsArgs, material: &Material) {
+pub(super) fn warn_if_expired(files: &Files, material: &Material) {
     if material.expires <= Clock::system().now() {
-        tracing::warn!("--cert {}: it, or the authority above it, expired {}", files.cert.display(), material.expires);
+        let (flag, cert) = (files.cert_flag(), files.cert.display());
+        tracing::warn!("{flag} {cert}: it, or the authority above it, expired {}", material.expires);
     }
 }

@@ -15,7 +15,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::*;
-use crate::args::KeepaliveArgs;
+use crate::args::{KeepaliveArgs, TlsArgs};
 use crate::channel::connect_lazily;
 use crate::clock::Clock;
 use crate::shutdown::Shutdown;

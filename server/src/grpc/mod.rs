@@ -1,5 +1,5 @@
 //! The gRPC side: [`kiam`] decodes, calls [`crate::issue`] and encodes; [`node`] supplies agents with what
-//! [`crate::desk`] says, and [`fleet`] tells of them; [`status`] is how errors leave; [`connection`] drives each
+//! [`crate::desk`] says, and [`fleet`] tells of them; [`scrapers`] tells agents who may read metrics; [`status`] is how errors leave; [`connection`] drives each
 //! connection. Health and server reflection (v1 and v1alpha) stand beside the service.
 
 mod activity;
@@ -10,6 +10,7 @@ pub mod fleet;
 mod kiam;
 mod lifetime;
 pub mod node;
+mod scrapers;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -17,12 +18,13 @@ mod tests;
 use std::sync::Arc;
 
 use kiam_common::grpc_metrics::{CountedService, GrpcMetrics};
-use kiam_common::ops::Readiness;
+use kiam_common::ops::{Access, Readiness};
 use kiam_common::shutdown::Shutdown;
 use kiam_proto::FILE_DESCRIPTOR_SET;
 use kiam_proto::encoding::kiam_service_server::KiamServiceServer;
 use kiam_proto::encoding::node::fleet_server::FleetServer;
 use kiam_proto::encoding::node::node_sync_server::NodeSyncServer;
+use kiam_proto::encoding::node::scrapers_server::ScrapersServer;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
@@ -32,6 +34,7 @@ use tower::Layer as _;
 use crate::issue::Issuer;
 use fleet::FleetView;
 use node::{Node, Supplier};
+use scrapers::Gatekeeper;
 
 /// The names that health is known by: the server as a whole, and its services.
 const HEALTH_NAMES: [&str; 3] = ["", "kiam.KiamService", "kiam.node.v1.NodeSync"];
@@ -55,6 +58,7 @@ pub fn descriptors() -> [&'static [u8]; 4] {
 pub fn service(
     issuer: Arc<Issuer>,
     supplier: Arc<Supplier>,
+    scrapers: Arc<dyn Access>,
     health: &HealthReporter,
     metrics: &GrpcMetrics,
 ) -> Result<Service, tonic_reflection::server::Error> {
@@ -68,6 +72,7 @@ pub fn service(
     let routes = Routes::new(KiamServiceServer::new(kiam::Kiam::new(issuer)))
         .add_service(nodes)
         .add_service(fleet)
+        .add_service(ScrapersServer::new(Gatekeeper(scrapers)))
         .add_service(HealthServer::new(HealthService::from_health_reporter(health.clone())))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

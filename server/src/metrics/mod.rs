@@ -8,7 +8,7 @@ mod vault;
 use std::sync::Arc;
 
 use kiam_common::reason::Reason;
-pub use node_binding::{BindingMetrics, ReviewOutcome};
+pub use node_binding::BindingMetrics;
 use prometheus::core::Collector;
 use prometheus::{Error, IntCounter, IntCounterVec, Opts, PullingGauge, Registry};
 pub use streams::{StreamMetrics, fleet};

@@ -5,9 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kiam_common::review::Unanswered;
 use kiam_common::secret::Secret;
 
-use super::review::{Review, ReviewError, TokenReviews};
+use super::review::{Review, TokenReviews};
 
 /// Refuses every token that it was not told of.
 #[derive(Default)]
@@ -88,13 +89,13 @@ impl Drop for UnderWay<'_> {
 
 #[async_trait]
 impl TokenReviews for FakeReviews {
-    async fn review(&self, token: &Secret, _: &str) -> Result<Review, ReviewError> {
+    async fn review(&self, token: &Secret, _: &str) -> Result<Review, Unanswered> {
         let _under_way = UnderWay::begin(self);
         let delay = self.script().delay;
         tokio::time::sleep(delay).await;
         let script = self.script();
         if script.outage {
-            return Err(ReviewError("connection refused".into()));
+            return Err(Unanswered("connection refused".into()));
         }
         let unknown = || Review::Refused("invalid bearer token".into());
         Ok(script.nodes.get(token.expose()).cloned().unwrap_or_else(unknown))

@@ -1,12 +1,14 @@
-//! Reviews tokens by the Kubernetes API: `authentication.k8s.io/v1`. Needs create on tokenreviews.
+//! Reviews agents' tokens by the Kubernetes API.
 
 use async_trait::async_trait;
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewStatus};
+use kiam_common::review::Unanswered;
 use kiam_common::secret::Secret;
 use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 
-use super::review::{Review, ReviewError, TokenReviews};
+use super::review::{Review, TokenReviews};
+use crate::token_review;
 
 /// Kubernetes 1.30 and newer says here on which node the pod of a token is.
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
@@ -32,13 +34,8 @@ impl std::fmt::Debug for KubernetesReviews {
 
 #[async_trait]
 impl TokenReviews for KubernetesReviews {
-    async fn review(&self, token: &Secret, audience: &str) -> Result<Review, ReviewError> {
-        let spec =
-            TokenReviewSpec { token: Some(token.expose().to_owned()), audiences: Some(vec![audience.to_owned()]) };
-        let review = TokenReview { spec, ..TokenReview::default() };
-        let reviewed = self.reviews.create(&PostParams::default(), &review).await;
-        let reviewed = reviewed.map_err(|error| ReviewError(error.to_string()))?;
-        Ok(read(reviewed.status.unwrap_or_default()))
+    async fn review(&self, token: &Secret, audience: &str) -> Result<Review, Unanswered> {
+        token_review::review(&self.reviews, token, Some(audience)).await.map(read)
     }
 }
 

@@ -3,17 +3,15 @@
 //! ```text
 //! grpc: what an agent shows ─► NodeBinding::caller ─► Caller ─► NodeBinding::permit ◄─ issue: the pod's node
 //!                                   │                               └────────────── ◄─ grpc: the stream's node
-//!                                   └─ tokens ─► memory, or a TokenReview
+//!                                   └─ tokens ─► what is remembered, or a TokenReview
 //! ```
 //!
 //! What must always hold: what an agent says of itself binds it to nothing; where it cannot be found out which node an
 //! agent is of, it gets nothing.
 
-mod expiry;
 #[cfg(feature = "testing")]
 pub mod fake;
 pub mod kubernetes;
-mod memory;
 pub mod review;
 #[cfg(test)]
 mod tests;
@@ -111,7 +109,7 @@ pub enum Mode {
     /// By the address that they connect from.
     PeerIp,
     /// By their service account tokens.
-    Token(Arc<Tokens>),
+    Token(Tokens),
 }
 
 /// Binds agents to their nodes.

@@ -2,13 +2,14 @@
 //! [`super::fake`] answers as a test says.
 
 use async_trait::async_trait;
+use kiam_common::review::Unanswered;
 use kiam_common::secret::Secret;
 
 /// Who can tell whether a token is good.
 #[async_trait]
 pub trait TokenReviews: Send + Sync + std::fmt::Debug + 'static {
     /// Asks whether a token is good for this audience.
-    async fn review(&self, token: &Secret, audience: &str) -> Result<Review, ReviewError>;
+    async fn review(&self, token: &Secret, audience: &str) -> Result<Review, Unanswered>;
 }
 
 /// What the Kubernetes API says of a token.
@@ -24,8 +25,3 @@ pub enum Review {
         audiences: Vec<String>,
     },
 }
-
-/// Why there is no review. Safe to print.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ReviewError(pub String);

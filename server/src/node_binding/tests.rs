@@ -30,7 +30,7 @@ impl Stand {
         let (registry, reviews) = (Registry::new(), Arc::new(FakeReviews::default()));
         let metrics = BindingMetrics::new(&registry).unwrap();
         let clock = Clock::starting_at("2026-11-21T10:00:00Z".parse().unwrap());
-        let tokens = Tokens::new(Arc::clone(&reviews) as _, AUDIENCE.into(), clock, metrics.clone());
+        let tokens = Tokens::new(Arc::clone(&reviews) as _, AUDIENCE.into(), clock, metrics.reviews.clone());
         let binding = Arc::new(NodeBinding::new(Mode::Token(tokens), directory(), metrics));
         Self { reviews, binding, registry }
     }

@@ -14,12 +14,17 @@ type Wrong = (&'static str, &'static str, &'static str);
 const DURATION: &str = "a duration such as";
 const SWITCH: &str = "true, false";
 
-const SHARED: [Wrong; 10] = [
+const SHARED: [Wrong; 15] = [
     ("--json-log", "perhaps", SWITCH),
     ("--level", "loud", "debug, info, warn, error"),
     ("--prometheus-listen-addr", "nowhere", "expected host:port"),
     ("--prometheus-sync-interval", "soon", DURATION),
     ("--pprof-listen-addr", "nowhere", "expected host:port"),
+    ("--metrics-path", "metrics", "expected a path"),
+    ("--metrics-tls-cert", "/nowhere/tls.crt", "expected --metrics-tls-key"),
+    ("--metrics-tls-key", "/nowhere/tls.key", "expected --metrics-tls-cert"),
+    ("--metrics-client-ca", "/nowhere/ca.crt", "expected --metrics-tls-cert"),
+    ("--metrics-auth", "everybody", "none, kubernetes"),
     ("--cert", "/nowhere/tls.crt", "expected a PEM"),
     ("--key", "/nowhere/tls.key", "expected a PEM"),
     ("--ca", "/nowhere/ca.crt", "expected PEM"),
@@ -140,6 +145,8 @@ fn every_flag_of_a_server(server: Invocation) -> Invocation {
     server
         .flag("--prometheus-sync-interval", "1s")
         .flag("--pprof-listen-addr", "127.0.0.1:0")
+        .flag("--metrics-path", "/kiam/metrics")
+        .flag("--metrics-auth", "kubernetes")
         .flag("--sync", "5m")
         .flag("--node-binding", "peer-ip")
         .flag("--token-audience", "kiam-server.cluster-a")
@@ -165,6 +172,8 @@ fn every_flag_of_an_agent(agent: Invocation) -> Invocation {
     agent
         .flag("--prometheus-sync-interval", "1s")
         .flag("--pprof-listen-addr", "127.0.0.1:0")
+        .flag("--metrics-path", "/kiam/metrics")
+        .flag("--metrics-auth", "kubernetes")
         .flag("--allow-ip-query", true)
         .flag("--allow-route-regexp", "/latest/dynamic/.*")
         .flag("--allow-routes", "spot,placement")

@@ -18,7 +18,7 @@ type Series = (&'static str, &'static str, &'static [&'static str]);
 const GRPC: &[&str] = &["grpc_method", "grpc_service", "grpc_type"];
 const GRPC_HANDLED: &[&str] = &["grpc_code", "grpc_method", "grpc_service", "grpc_type"];
 
-const AGENT: [Series; 25] = [
+const AGENT: [Series; 26] = [
     ("kiam_metadata_handler_latency_seconds", "histogram", &["handler"]),
     ("kiam_metadata_credential_fetch_errors_total", "counter", &["handler"]),
     ("kiam_metadata_credential_encode_errors_total", "counter", &["handler"]),
@@ -35,6 +35,7 @@ const AGENT: [Series; 25] = [
     ("kiam_ledger_bindings", "gauge", &["standing"]),
     ("kiam_ledger_sessions", "gauge", &[]),
     ("kiam_ledger_skipped_total", "counter", &[]),
+    ("kiam_scraper_reviews_total", "counter", &["outcome"]),
     ("kiam_stream_connected", "gauge", &[]),
     ("kiam_stream_moves_total", "counter", &["why"]),
     ("grpc_client_started_total", "counter", GRPC),
@@ -46,7 +47,7 @@ const AGENT: [Series; 25] = [
     ("grpc_client_tls_certificate_verify_error", "gauge", &[]),
 ];
 
-const SERVER: [Series; 27] = [
+const SERVER: [Series; 28] = [
     ("kiam_sts_cacheSize", "gauge", &[]),
     ("kiam_sts_cache_hit_total", "counter", &[]),
     ("kiam_sts_cache_miss_total", "counter", &[]),
@@ -63,6 +64,7 @@ const SERVER: [Series; 27] = [
     ("kiam_node_binding_refusals_total", "counter", &["reason"]),
     ("kiam_node_unbound_calls_total", "counter", &[]),
     ("kiam_token_reviews_total", "counter", &["outcome"]),
+    ("kiam_scraper_reviews_total", "counter", &["outcome"]),
     ("kiam_nodes_connected", "gauge", &[]),
     ("kiam_nodes_version_mismatch", "gauge", &[]),
     ("kiam_node_streams_total", "counter", &["end"]),

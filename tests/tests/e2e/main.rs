@@ -20,6 +20,7 @@ mod rbac;
 mod refusals;
 mod resilience;
 mod rules;
+mod scrapers;
 mod sdks;
 mod secrets;
 mod shared;

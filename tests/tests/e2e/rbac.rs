@@ -15,7 +15,9 @@ async fn the_server_may_do_what_it_needs_and_nothing_else() {
         }
     }
     assert!(may("create", "events") && may("patch", "events"));
-    assert!(may("create", "tokenreviews.authentication.k8s.io"));
+    for review in ["tokenreviews.authentication.k8s.io", "subjectaccessreviews.authorization.k8s.io"] {
+        assert!(may("create", review) && !may("list", review), "{review}");
+    }
     for resource in ["events", "secrets", "configmaps", "serviceaccounts", "nodes"] {
         assert!(!may("list", resource), "list {resource}");
     }

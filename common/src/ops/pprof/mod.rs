@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
+use super::OpsError;
 use super::serve::{self, Page, page, text};
 use crate::args::OpsArgs;
 use crate::listen::listen;
@@ -37,7 +38,7 @@ pub struct Pprof {
 
 impl Pprof {
     /// Binds `--pprof-listen-addr`; nothing if it is empty.
-    pub async fn bind(args: &OpsArgs) -> io::Result<Option<Self>> {
+    pub async fn bind(args: &OpsArgs) -> Result<Option<Self>, OpsError> {
         if args.pprof_listen_addr.is_empty() {
             return Ok(None);
         }
@@ -53,7 +54,7 @@ impl Pprof {
     /// Answers until `shutdown`.
     pub async fn serve(self, shutdown: Shutdown) {
         let one_at_a_time = Arc::new(Mutex::new(()));
-        serve::serve(self.listener, shutdown, move |request| {
+        serve::serve(self.listener, None, shutdown, move |request| {
             let turn = one_at_a_time.clone();
             async move { answer(request.uri().path(), request.uri().query(), &turn).await }
         })

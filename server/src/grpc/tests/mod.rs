@@ -4,6 +4,7 @@ mod beside;
 mod connections;
 mod node_binding;
 mod requests;
+mod scrapers;
 mod streams;
 
 use std::io;
@@ -17,6 +18,7 @@ use kiam_common::grpc_metrics::GrpcMetrics;
 use kiam_common::ops::{Blocker, Readiness};
 use kiam_common::reason::Refusal;
 use kiam_common::shutdown::Shutdown;
+use kiam_common::testing::NamedScrapers;
 use kiam_proto::kiam::kiam_service_client::KiamServiceClient;
 use kiam_proto::kiam::{Credentials, GetPodCredentialsRequest, GetPodRoleRequest};
 use prometheus::Registry;
@@ -112,7 +114,8 @@ impl Stand {
         };
         let counted = GrpcMetrics::server(&registry, &super::descriptors()).unwrap();
         let health = super::unhealthy().await;
-        let service = super::service(Arc::new(issuer), Arc::new(supplier), &health, &counted).unwrap();
+        let (issuer, supplier, scrapers) = (Arc::new(issuer), Arc::new(supplier), Arc::new(NamedScrapers));
+        let service = super::service(issuer, supplier, scrapers, &health, &counted).unwrap();
         tokio::spawn(super::keep_health(health, readiness, shutdown.clone()));
         let (channel, incoming, connections) = in_memory();
         let serving = tokio::spawn(serve(incoming, service, limits, shutdown.clone()));

@@ -25,7 +25,7 @@ async fn two_nodes() -> Stand {
         reviews.set(&format!("token-of-{node}"), review);
     }
     let stand = Stand::bound(NO_LIMITS, |metrics| {
-        Mode::Token(Tokens::new(reviews, "kiam-server".into(), Clock::system(), metrics.clone()))
+        Mode::Token(Tokens::new(reviews, "kiam-server".into(), Clock::system(), metrics.reviews.clone()))
     });
     let stand = stand.await;
     stand.directory.apply_namespace(&namespace(".*"));

@@ -1,45 +1,66 @@
+//! The listener over real connections on loopback.
+
+mod doors;
+
 use std::time::Duration;
 
+use clap::Parser;
 use prometheus::IntCounter;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
 use crate::testing::metrics::value;
 
-fn args(address: &str) -> OpsArgs {
-    OpsArgs {
-        prometheus_listen_addr: address.into(),
-        prometheus_sync_interval: Duration::from_secs(5),
-        pprof_listen_addr: String::new(),
-    }
+/// A program that has a listener.
+#[derive(Parser)]
+#[command(args_override_self = true)]
+struct Program {
+    #[command(flatten)]
+    ops: OpsArgs,
+}
+
+fn args(flags: &str) -> OpsArgs {
+    let line = format!("kiam --prometheus-listen-addr=127.0.0.1:0 {flags}");
+    Program::parse_from(line.split_whitespace()).ops
 }
 
 struct Running {
     address: SocketAddr,
     registry: Registry,
     readiness: Readiness,
+    identity: Option<Arc<Identity>>,
     shutdown: Shutdown,
     serving: tokio::task::JoinHandle<()>,
 }
 
 async fn start() -> Running {
+    start_with(&args(""), None).await
+}
+
+async fn start_with(args: &OpsArgs, access: Option<Arc<dyn Access>>) -> Running {
     let (registry, readiness, shutdown) = (Registry::new(), Readiness::default(), Shutdown::new());
-    let ops = Ops::bind(&args("127.0.0.1:0"), registry.clone(), readiness.clone()).await.unwrap().unwrap();
-    let address = ops.local_addr();
-    Running { address, registry, readiness, shutdown: shutdown.clone(), serving: tokio::spawn(ops.serve(shutdown)) }
+    let mut ops = Ops::bind(args, registry.clone(), readiness.clone()).await.unwrap().unwrap();
+    if let Some(access) = access {
+        ops = ops.guarded_by(access, args.metrics.auth());
+    }
+    let (address, identity, ended) = (ops.local_addr(), ops.identity.clone(), shutdown.clone());
+    let serving = tokio::spawn(async move { ops.serve(ended).await.unwrap() });
+    Running { address, registry, readiness, identity, shutdown, serving }
 }
 
 /// The whole answer to one request on a connection of its own.
 async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
-    let mut tcp = TcpStream::connect(address).await.unwrap();
-    tcp.write_all(format!("{method} {path} HTTP/1.1\r\nhost: kiam\r\nconnection: close\r\n\r\n").as_bytes())
-        .await
-        .unwrap();
+    ask_over(TcpStream::connect(address).await.unwrap(), method, path, "").await
+}
+
+async fn ask_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, method: &str, path: &str, headers: &str) -> String {
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: kiam\r\n{headers}connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    tcp.read_to_string(&mut answer).await.unwrap();
+    stream.read_to_string(&mut answer).await.unwrap();
     answer
 }
 
@@ -114,6 +135,31 @@ async fn slow_clients_do_not_keep_others_from_an_answer() {
     assert_eq!(status(&ask(running.address, "GET", "/live").await), "200");
 }
 
+#[tokio::test]
+async fn whoever_hoards_connections_keeps_nobody_out() {
+    let running = start().await;
+    let mut hoard = Vec::new();
+    for _ in 0..200 {
+        hoard.push(TcpStream::connect(running.address).await.unwrap());
+    }
+    assert_eq!(status(&ask(running.address, "GET", "/live").await), "200");
+    assert_eq!(hoard[0].read(&mut [0]).await.unwrap_or_default(), 0, "the oldest has given way");
+}
+
+#[tokio::test]
+async fn the_listener_answers_while_the_programs_runtime_is_busy() {
+    let (registry, shutdown) = (Registry::new(), Shutdown::new());
+    let ops = Ops::bind(&args(""), registry, Readiness::default()).await.unwrap().unwrap();
+    let (address, serving) = (ops.local_addr(), tokio::spawn(ops.serve_apart(shutdown.clone())));
+    tokio::task::yield_now().await;
+    // Blocks the only thread of this runtime until there is an answer.
+    let mut tcp = net::TcpStream::connect(address).unwrap();
+    io::Write::write_all(&mut tcp, b"GET /live HTTP/1.1\r\nhost: kiam\r\nconnection: close\r\n\r\n").unwrap();
+    assert_eq!(status(&io::read_to_string(tcp).unwrap()), "200");
+    shutdown.begin();
+    serving.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_sends_no_whole_request_is_hung_up_on() {
     let running = start().await;
@@ -133,16 +179,18 @@ async fn shutdown_ends_the_listener() {
 
 #[tokio::test]
 async fn an_empty_address_is_no_listener_and_a_bad_one_names_its_flag() {
-    assert!(Ops::bind(&args(""), Registry::new(), Readiness::default()).await.unwrap().is_none());
-    let error = Ops::bind(&args("nonsense"), Registry::new(), Readiness::default()).await.unwrap_err().to_string();
+    assert!(
+        Ops::bind(&args("--prometheus-listen-addr="), Registry::new(), Readiness::default()).await.unwrap().is_none()
+    );
+    let nonsense = args("--prometheus-listen-addr=nonsense");
+    let error = Ops::bind(&nonsense, Registry::new(), Readiness::default()).await.unwrap_err().to_string();
     assert!(error.starts_with("--prometheus-listen-addr nonsense: cannot listen: "), "{error}");
 }
 
 #[tokio::test]
 async fn profiles_have_a_listener_of_their_own() {
     assert!(Pprof::bind(&args("")).await.unwrap().is_none());
-    let with_pprof = OpsArgs { pprof_listen_addr: "127.0.0.1:0".into(), ..args("") };
-    let pprof = Pprof::bind(&with_pprof).await.unwrap().unwrap();
+    let pprof = Pprof::bind(&args("--pprof-listen-addr=127.0.0.1:0")).await.unwrap().unwrap();
     let (address, shutdown) = (pprof.local_addr(), Shutdown::new());
     let serving = tokio::spawn(pprof.serve(shutdown.clone()));
     assert_eq!(status(&ask(address, "GET", "/debug/pprof/profile?seconds=0").await), "400");

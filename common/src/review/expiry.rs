@@ -1,5 +1,5 @@
-//! When a token says that it ends. Read without checking the signature, and so to be believed only of a token that the
-//! Kubernetes API has found good.
+//! When a token says that it ends. Read without checking the signature, and so to be believed only of a token that a
+//! review has found good.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
