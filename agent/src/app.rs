@@ -8,9 +8,8 @@ use std::time::Duration;
 use kiam_common::args::{self, Invocation};
 use kiam_common::clock::Clock;
 use kiam_common::grpc_metrics::GrpcMetrics;
-use kiam_common::ops::{Access, Ops, Pprof, Readiness, Reviewed};
+use kiam_common::ops::Readiness;
 use kiam_common::rarely::Rarely;
-use kiam_common::review::ReviewMetrics;
 use kiam_common::shutdown::Shutdown;
 use kiam_common::tls::{Identity, Side};
 use kiam_common::{health, telemetry, tls};
@@ -37,7 +36,7 @@ use crate::ledger::Ledger;
 use crate::metadata::MetadataService;
 use crate::metrics::Metrics;
 use crate::network::{self, Watcher};
-use crate::scrapers::ServersKnow;
+use crate::operators::Operators;
 use crate::sync::endpoint::Connector;
 use crate::sync::endpoints::Endpoints;
 use crate::sync::metrics::StreamMetrics;
@@ -148,9 +147,8 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let readiness = Readiness::default();
     let listening = readiness.blocker("metadata-listener");
 
-    let ops = Ops::bind(&config.ops, registry.clone(), readiness.clone()).await?;
-    let pprof = Pprof::bind(&config.ops).await?;
-    let ops_addr = ops.as_ref().map(Ops::local_addr);
+    let operators = Operators::bind(&config.ops, &registry, &readiness).await?;
+    let ops_addr = operators.address();
     let identity = Identity::load(&config.tls).await?;
     identity.register(&registry, Side::Client, &clock)?;
     let grpc_metrics = GrpcMetrics::client(&registry, &[kiam_proto::FILE_DESCRIPTOR_SET])?;
@@ -177,8 +175,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let connector =
         Connector { identity: identity.clone(), token: token.clone(), server: config.server, metrics: grpc_metrics };
     let endpoints = Arc::new(Endpoints::new(connector, resolver, readiness.blocker("server")));
-    let scrapers = scrapers(endpoints.clone(), &clock, &registry)?;
-    let ops = ops.map(|ops| ops.guarded_by(scrapers, config.ops.metrics.auth()));
+    let operators = operators.guarded(&config.ops, &endpoints, &clock, &registry)?;
     let supplier = config.stream.map(|stream| Supplier {
         endpoints: endpoints.clone(),
         reporter: Arc::new(Reporter {
@@ -211,7 +208,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     });
 
     let ops_shutdown = Shutdown::new();
-    let ops = serve_operators(ops, pprof, &ops_shutdown);
+    let ops = operators.serve(&ops_shutdown);
     if let Some((interception, _)) = &keeping {
         check_hosts(interception)?;
     }
@@ -260,28 +257,6 @@ fn warn_of(config: &Config) {
     if !config.server.server_address_refresh.is_zero() {
         tracing::warn!("--server-address-refresh does nothing: the address is looked up again by itself");
     }
-}
-
-/// Who knows whom metrics are shown to.
-fn scrapers(
-    endpoints: Arc<Endpoints>,
-    clock: &Clock,
-    registry: &Registry,
-) -> Result<Arc<dyn Access>, prometheus::Error> {
-    let metrics = ReviewMetrics::new(registry, "kiam_scraper_reviews_total", "Reviews of scrapers' bearer tokens")?;
-    Ok(Arc::new(Reviewed::by(ServersKnow(endpoints), clock.clone(), metrics)))
-}
-
-/// Lets those who operate the agent in.
-fn serve_operators(ops: Option<Ops>, pprof: Option<Pprof>, shutdown: &Shutdown) -> JoinSet<()> {
-    let mut serving = JoinSet::new();
-    if let Some(ops) = ops {
-        serving.spawn(ops.serve_apart(shutdown.clone()));
-    }
-    if let Some(pprof) = pprof {
-        serving.spawn(pprof.serve(shutdown.clone()));
-    }
-    serving
 }
 
 /// A host that is not this node would be sent the requests of all its pods.

@@ -14,6 +14,7 @@ mod ledger;
 mod metadata;
 mod metrics;
 mod network;
+mod operators;
 mod scrapers;
 mod sync;
 #[cfg(feature = "testing")]

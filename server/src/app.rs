@@ -91,11 +91,14 @@ impl StartError {
             {
                 1
             }
-            Self::Ops(OpsError::Metrics(_)) => 1,
+            Self::Ops(OpsError::Metrics(_))
+            | Self::Kubernetes(_)
+            | Self::Autodetect(_)
+            | Self::Metrics(_)
+            | Self::Reflection(_) => 1,
             Self::Tls(_) | Self::Listen(_) | Self::Ops(_) | Self::Kubeconfig(_) | Self::AssumeRole(_) => {
                 USAGE_EXIT_CODE
             }
-            Self::Kubernetes(_) | Self::Autodetect(_) | Self::Metrics(_) | Self::Reflection(_) => 1,
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct MetricsArgs {
     #[arg(long, value_name = "FILE", default_value = "")]
     pub metrics_client_ca: String,
 
-    /// Who may read metrics: everybody, or whom the Kubernetes API lets `get` the path; INSECURE_METRICS=true is none
+    /// Who may read metrics: everybody, or whom the Kubernetes API lets `get` the path; `INSECURE_METRICS=true` is none
     #[arg(long, value_enum, default_value = "none")]
     pub metrics_auth: MetricsAuth,
 

@@ -47,7 +47,7 @@ pub(super) enum Recall<G, B> {
 
 #[derive(Clone, Debug)]
 struct Good<G> {
-    good: G,
+    stands_for: G,
     renew_at: Instant,
     stale_at: Instant,
     ends_at: Instant,
@@ -72,11 +72,11 @@ where
 
     /// What is known of a token.
     pub(super) fn recall(&self, token: &Digest, now: Instant) -> Recall<G, B> {
-        if let Some(Good { good, renew_at, stale_at, .. }) = self.good.get(token) {
+        if let Some(Good { stands_for, renew_at, stale_at, .. }) = self.good.get(token) {
             if now < renew_at {
-                return Recall::Good(good);
+                return Recall::Good(stands_for);
             }
-            return if now < stale_at { Recall::Due(good) } else { Recall::Nothing };
+            return if now < stale_at { Recall::Due(stands_for) } else { Recall::Nothing };
         }
         match self.refused.get(token) {
             Some((bad, until)) if now < until => Recall::Refused(bad),
@@ -85,11 +85,11 @@ where
     }
 
     /// A token is good. `life` is how long the token itself says that it lives, if it does.
-    pub(super) fn accept(&self, token: Digest, good: G, life: Option<Duration>, now: Instant) {
+    pub(super) fn accept(&self, token: Digest, stands_for: G, life: Option<Duration>, now: Instant) {
         let Patience { renew_after, stale_after } = self.patience;
         let ends_at = now + life.map_or(stale_after, |life| life.saturating_sub(MARGIN));
         let (renew_at, stale_at) = (ends_at.min(now + renew_after), ends_at.min(now + stale_after));
-        self.good.insert(token, Good { good, renew_at, stale_at, ends_at });
+        self.good.insert(token, Good { stands_for, renew_at, stale_at, ends_at });
     }
 
     /// A token is not good.
@@ -104,7 +104,7 @@ where
         let renew_at = good.ends_at.min(now + RETRY_AFTER);
         let stale_at = good.ends_at.min(now + self.patience.stale_after);
         self.good.insert(*token, Good { renew_at, stale_at, ..good.clone() });
-        Some(good.good)
+        Some(good.stands_for)
     }
 }
 

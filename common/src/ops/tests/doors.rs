@@ -32,17 +32,14 @@ async fn with_tls(files: &TlsArgs, asks: bool) -> Running {
 
 /// What a scraper is told that trusts the authority of `trusts`, and shows what `shows` is.
 async fn scrape(address: SocketAddr, trusts: &TlsArgs, shows: Option<&TlsArgs>, path: &str) -> io::Result<String> {
-    let config = match shows {
-        Some(files) => {
-            let mut config = ClientConfig::clone(&*Identity::load(files).await.unwrap().client_config());
-            config.alpn_protocols = Vec::new();
-            config
-        }
-        None => {
-            let mut roots = RootCertStore::empty();
-            roots.add(rustls_pki_types::CertificateDer::from_pem_file(&trusts.ca).unwrap()).unwrap();
-            ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
-        }
+    let config = if let Some(files) = shows {
+        let mut config = ClientConfig::clone(&*Identity::load(files).await.unwrap().client_config());
+        config.alpn_protocols = Vec::new();
+        config
+    } else {
+        let mut roots = RootCertStore::empty();
+        roots.add(rustls_pki_types::CertificateDer::from_pem_file(&trusts.ca).unwrap()).unwrap();
+        ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
     };
     let (tcp, name) = (TcpStream::connect(address).await?, ServerName::try_from("kiam").unwrap());
     let mut tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
@@ -79,7 +76,8 @@ async fn with_an_authority_for_clients_only_those_it_knows_read_metrics_and_prob
     assert_eq!(status(&refused), "403");
     assert!(body(&refused).contains("--metrics-client-ca"), "{refused}");
     assert_eq!(status(&scrape(running.address, &files, None, "/live").await.unwrap()), "200");
-    let stranger = TlsArgs { ca: files.ca.clone(), ..Pki::new().issue("stranger", &["stranger"]) };
+    let strangers = Pki::new();
+    let stranger = TlsArgs { ca: files.ca.clone(), ..strangers.issue("stranger", &["stranger"]) };
     scrape(running.address, &files, Some(&stranger), "/live").await.unwrap_err();
 }
 
