@@ -1,6 +1,11 @@
 //! Messages of both packages, in both directions: whatever bytes arrive, decoding ends well or with an error, and what
-//! was decoded is the same after another journey.
+//! was decoded is the same after another journey. What a server pushes goes into a ledger, too, where one message alone
+//! never makes an answer with credentials.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use kiam_agent::testing::{Answer, Node, Stream};
 use kiam_proto::{kiam, node};
 use prost::Message;
 
@@ -13,7 +18,7 @@ pub struct Messages;
 type Journey = fn(&[u8]) -> Result<Option<Vec<u8>>, String>;
 
 /// Every message that a peer sends.
-const JOURNEYS: [Journey; 7] = [
+const JOURNEYS: [Journey; 8] = [
     journey::<node::NodeMessage>,
     journey::<node::ServerMessage>,
     journey::<kiam::GetPodRoleRequest>,
@@ -21,7 +26,33 @@ const JOURNEYS: [Journey; 7] = [
     journey::<kiam::Role>,
     journey::<kiam::Credentials>,
     journey::<node::ListNodesResponse>,
+    into_ledger,
 ];
+
+/// The pod that asks once a message has arrived.
+const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+
+/// What the bytes are to a ledger: first as the whole snapshot but its end, then as all that the stream says.
+fn into_ledger(bytes: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    let Ok(message) = node::ServerMessage::decode(bytes) else {
+        return Ok(None);
+    };
+    let (ledger, mut stream) = (Node::new(Duration::from_secs(10)), Stream::default());
+    let end = node::server_message::Message::SnapshotEnd(node::SnapshotEnd {});
+    let end = node::ServerMessage { sequence: 2, message: Some(end) };
+    let is_end = matches!(&message.message, Some(node::server_message::Message::SnapshotEnd(_)));
+    let encoded = message.encode_to_vec();
+    for (number, message) in [node::ServerMessage { sequence: 1, ..message }, end].into_iter().enumerate() {
+        stream.take(&ledger, [message]).map_err(|missing| missing.to_string())?;
+        if number == 0 && !is_end && ledger.role_name(POD) != Answer::AskServer {
+            return Err("a part of a snapshot is in effect".into());
+        }
+    }
+    match ledger.credentials(POD, "reader") {
+        Answer::Held(_) => Err("one message makes an answer with credentials".into()),
+        _ => Ok(Some(encoded)),
+    }
+}
 
 /// What the bytes are once they are encoded anew; none if they are no such message.
 fn journey<M: Message + Default + PartialEq>(bytes: &[u8]) -> Result<Option<Vec<u8>>, String> {
@@ -63,9 +94,15 @@ impl Target for Messages {
         let hello = node::Hello { node: "node-a".into(), features: vec!["x".into()], ..node::Hello::default() };
         let hello = node::NodeMessage { message: Some(node::node_message::Message::Hello(hello)) };
         let request = kiam::GetPodCredentialsRequest { ip: "10.0.0.1".into(), role: "reader".into() };
+        let role =
+            node::BoundRole { name: "reader".into(), arn: "arn:aws:iam::123456789012:role/reader".into(), session: 1 };
+        let pod = node::Pod { uid: "u".into(), namespace: "n".into(), name: "p".into() };
+        let bind = node::Bind { ip: POD.to_string(), pod: Some(pod), decision: Some(node::bind::Decision::Role(role)) };
+        let bind = node::ServerMessage { sequence: 1, message: Some(node::server_message::Message::Bind(bind)) };
         let seed = |number: u8, message: Vec<u8>| [vec![number], message].concat();
-        let empty = (0..7).map(|number| vec![number]);
-        empty.chain([seed(0, hello.encode_to_vec()), seed(3, request.encode_to_vec())]).collect()
+        let empty = (0..8).map(|number| vec![number]);
+        let whole = [(0, hello.encode_to_vec()), (3, request.encode_to_vec()), (7, bind.encode_to_vec())];
+        empty.chain(whole.map(|(number, message)| seed(number, message))).collect()
     }
 
     fn take(&mut self, inputs: &[Vec<u8>]) -> Result<Vec<Way>, Broken> {
