@@ -160,10 +160,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     ledger.register(&registry)?;
     let stream_metrics = StreamMetrics::new(&registry)?;
     let keeping = match config.interception {
-        Some(interception) => {
-            let (blocker, arrivals) = (readiness.blocker("interception"), metrics.arrivals.clone());
-            Some((interception, Reports { blocker, metrics: Arc::new(RuleMetrics::new(&registry)?), arrivals }))
-        }
+        Some(interception) => Some((interception, on_rules(&readiness, &registry, &metrics)?)),
         None => None,
     };
 
@@ -175,6 +172,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let connector =
         Connector { identity: identity.clone(), token: token.clone(), server: config.server, metrics: grpc_metrics };
     let endpoints = Arc::new(Endpoints::new(connector, resolver, readiness.blocker("server")));
+    endpoints.register(&registry)?;
     let operators = operators.guarded(&config.ops, &endpoints, &clock, &registry)?;
     let supplier = config.stream.map(|stream| Supplier {
         endpoints: endpoints.clone(),
@@ -188,6 +186,8 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
         metrics: stream_metrics,
     });
     let limits = Limits { connections: descriptors::room_for(config.limits.connections), ..config.limits };
+    let peers = Peers::new(limits);
+    peers.register(&registry)?;
     let mint = Mint::new(identity.derive_key("session tokens"), clock);
     let metadata = MetadataService::new(config.metadata_endpoint);
     let front = Arc::new(Front {
@@ -201,7 +201,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
         },
         proxy: Proxy { allowed: config.allowed_routes, metadata, metrics: metrics.clone() },
         allow_ip_query: config.allow_ip_query,
-        peers: Peers::new(limits),
+        peers,
         limits_told: Rarely::every(TELL_OF_LIMITS_EVERY),
         watcher: watcher.clone(),
         metrics,
@@ -242,6 +242,12 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let announced = ops_addr.map(tracing::field::display);
     tracing::info!(%metadata_addr, ops_addr = announced, version = env!("CARGO_PKG_VERSION"), "the agent answers");
     Ok(Running { metadata_addr, ops_addr, parts, ops, shutdown, ops_shutdown })
+}
+
+/// What the keeper of the rules tells of them.
+fn on_rules(readiness: &Readiness, registry: &Registry, metrics: &Metrics) -> prometheus::Result<Reports> {
+    let blocker = readiness.blocker("interception");
+    Ok(Reports { blocker, metrics: Arc::new(RuleMetrics::new(registry)?), arrivals: metrics.arrivals.clone() })
 }
 
 /// What the agent says of itself. It understands nothing beyond the first version of the stream.

@@ -7,11 +7,17 @@ use std::time::Duration;
 use http::StatusCode;
 use kiam_common::reason::Reason;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, exponential_buckets,
+    Histogram, HistogramOpts, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+    exponential_buckets,
 };
 
-use crate::http::error::OWN_CODES;
+use crate::error::Error;
+use crate::http::error::{OWN_CODES, code};
+use crate::http::rejection::Rejection;
 use crate::intercept::metrics::Arrivals;
+
+/// From a call on the same machine to the longest that a pod waits, in seconds.
+const WAIT_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// What answered a request: the `handler` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +80,8 @@ pub(crate) struct Metrics {
     answers: [Answers; Handler::ALL.len()],
     responses: IntCounterVec,
     refused: IntCounterVec,
+    rejected: IntCounterVec,
+    server_wait: HistogramVec,
     from_ledger: IntCounter,
     from_server: IntCounter,
     without_token: IntCounter,
@@ -111,6 +119,10 @@ impl Metrics {
         let refused = counters("kiam_metadata_refused_total", "Requests refused, by reason", &["reason"])?;
         for reason in Reason::ALL.into_iter().map(Reason::as_str).chain(OWN_CODES) {
             refused.get_metric_with_label_values(&[reason])?;
+        }
+        let rejected = counters("kiam_requests_rejected_total", "Requests refused, by kind of reason", &["reason"])?;
+        for rejection in Rejection::ALL {
+            rejected.get_metric_with_label_values(&[rejection.label()])?;
         }
         let help = "Requests for roles and credentials, by who had the answer";
         let sources = counters("kiam_ledger_answers_total", help, &["from"])?;
@@ -152,6 +164,8 @@ impl Metrics {
             arrivals: Arc::new(Arrivals::new(registry)?),
             responses,
             refused,
+            rejected,
+            server_wait: server_wait(registry)?,
             from_ledger: sources.with_label_values(&["ledger"]),
             from_server: sources.with_label_values(&["server"]),
         })
@@ -191,10 +205,36 @@ impl Metrics {
         if has_token { &self.with_token } else { &self.without_token }.inc();
     }
 
-    /// Counts a refusal by its code.
-    pub(crate) fn refused(&self, code: &'static str) {
-        self.refused.with_label_values(&[code]).inc();
+    /// Counts a refusal by its code and by its kind.
+    pub(crate) fn refused(&self, error: &Error) {
+        self.refused.with_label_values(&[code(error)]).inc();
+        self.rejected(Rejection::of(error), 1);
     }
+
+    /// Counts requests that the agent's end left without an answer.
+    pub(crate) fn cut_off(&self, requests: usize) {
+        self.rejected(Rejection::ShuttingDown, requests);
+    }
+
+    fn rejected(&self, rejection: Rejection, requests: usize) {
+        self.rejected.with_label_values(&[rejection.label()]).inc_by(u64::try_from(requests).unwrap_or(u64::MAX));
+    }
+
+    /// A request waits for a server until what this returns is dropped.
+    pub(crate) fn waiting(&self, handler: Handler) -> HistogramTimer {
+        self.server_wait.with_label_values(&[handler.label()]).start_timer()
+    }
+}
+
+fn server_wait(registry: &Registry) -> prometheus::Result<HistogramVec> {
+    let help = "Time that requests which the agent could not answer at once waited for a server";
+    let opts = HistogramOpts::new("kiam_metadata_server_wait_seconds", help).buckets(WAIT_BUCKETS.to_vec());
+    let waits = HistogramVec::new(opts, &["handler"])?;
+    registry.register(Box::new(waits.clone()))?;
+    for handler in [Handler::RoleName, Handler::Credentials] {
+        waits.get_metric_with_label_values(&[handler.label()])?;
+    }
+    Ok(waits)
 }
 
 fn answers(
@@ -251,6 +291,10 @@ mod tests {
             r#"kiam_metadata_requests_by_version_total{version="v2"} 0"#,
             r#"kiam_metadata_refused_total{reason="TooManyConnections"} 0"#,
             r#"kiam_metadata_refused_total{reason="Forbidden"} 0"#,
+            r#"kiam_requests_rejected_total{reason="over_capacity"} 0"#,
+            r#"kiam_requests_rejected_total{reason="shutting_down"} 0"#,
+            r#"kiam_metadata_server_wait_seconds_count{handler="roleName"} 0"#,
+            r#"kiam_metadata_server_wait_seconds_bucket{handler="credentials",le="5"} 0"#,
         ] {
             assert!(text.contains(series), "{series} in\n{text}");
         }

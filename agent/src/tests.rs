@@ -78,6 +78,11 @@ async fn a_pod_is_answered_through_the_whole_agent_and_everything_is_counted() {
         (r#"kiam_metadata_responses_total{code="200",handler="health"}"#, 1.0),
         (r#"kiam_metadata_handler_latency_seconds_count{handler="proxy"}"#, 2.0),
         ("kiam_metadata_proxy_requests_blocked_total", 1.0),
+        (r#"kiam_metadata_server_wait_seconds_count{handler="credentials"}"#, 1.0),
+        (r#"kiam_requests_rejected_total{reason="not_served"}"#, 1.0),
+        ("kiam_requests_in_flight", 0.0),
+        ("kiam_server_reachable", 1.0),
+        ("kiam_metric_errors_total", 0.0),
         ("grpc_client_tls_certificate_update_error", 0.0),
         ("grpc_client_tls_certificate_verify_error", 0.0),
     ] {
@@ -101,6 +106,7 @@ async fn without_a_server_the_agent_runs_and_says_what_it_waits_for() {
     let (running, ops, shutdown) = agent(args(&pki.issue("agent", &["agent"]), unused().await, metadata.address)).await;
     assert_eq!(get(ops, "/live").await.0, 200);
     assert_eq!(get(ops, "/ready").await, (503, "server\n".into()));
+    assert_eq!(metrics::value(&get(ops, "/metrics").await.1, "kiam_server_reachable"), Some(0.0));
     assert_eq!(get(running.metadata_addr, "/ping").await, (200, "pong".into()));
     assert_eq!(get(running.metadata_addr, "/health").await.0, 200);
     shutdown.begin();

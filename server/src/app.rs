@@ -18,11 +18,14 @@ use kiam_common::role::ArnError;
 use kiam_common::shutdown::Shutdown;
 use kiam_common::tls::{Identity, Side, TlsError, accept, install_crypto_provider};
 use kiam_common::{health, telemetry};
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use prometheus::Registry;
+use prometheus::{IntGauge, Registry};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::TaskTracker;
+use tower::BoxError;
+use tower::util::MapResultLayer;
 
 use crate::args::ServerArgs;
 use crate::config::{BaseArnSource, Config, NamespacePolicySetting, NodeBindingSetting};
@@ -31,6 +34,7 @@ use crate::directory::Directory;
 use crate::directory::watch::{self, Feed};
 use crate::events::Recorder;
 use crate::events::kubernetes::KubernetesEvents;
+use crate::grpc::connections::Connections;
 use crate::grpc::fleet::Fleet;
 use crate::grpc::node::Supplier;
 use crate::grpc::{self, connection};
@@ -178,9 +182,10 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let vault = Arc::new(vault);
     metrics::sizes(&registry, &directory)?;
     metrics::census(&registry, &vault)?;
+    metrics::roles(&registry, &vault, &config.costly)?;
     let desk = Arc::new(Desk::new(Arc::clone(&directory), Arc::clone(&vault)));
     let fleet = Arc::<Fleet>::default();
-    metrics::fleet(&registry, &fleet)?;
+    metrics::fleet(&registry, &fleet, &config.costly)?;
 
     let background = Shutdown::new();
     let mut tasks = JoinSet::new();
@@ -206,7 +211,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     tasks.spawn(recording);
     tasks.spawn(Arc::clone(&identity).keep_current(CERTIFICATES_EVERY, background.clone()));
 
-    let metrics = RequestMetrics::new(&registry)?;
+    let metrics = RequestMetrics::new(&registry, &config.costly)?;
     let streams = StreamMetrics::new(&registry)?;
     let supplier = Supplier {
         readiness: readiness.clone(),
@@ -224,7 +229,10 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     tasks.spawn(grpc::keep_health(health, readiness, shutdown.clone()));
     let (grpc_addr, ops_addr) = (listener.local_addr().map_err(StartError::Listen)?, ops.as_ref().map(Ops::local_addr));
     let incoming = accept(listener, identity, shutdown.clone());
-    let serving = tokio::spawn(connection::serve(incoming, service, config.connections, shutdown.clone()));
+    let connections = Arc::<Connections>::default();
+    metrics::connections(&registry, &connections)?;
+    let serving = connection::serve(incoming, service, config.connections, connections, shutdown.clone());
+    let serving = tokio::spawn(serving);
     let supervisor = tokio::spawn(supervise(Parts { serving, tasks, background, ops, pprof }, shutdown));
     Ok(Running { grpc_addr, ops_addr, supervisor })
 }
@@ -249,7 +257,7 @@ impl Outside {
             ops: Ops::bind(&config.ops, registry.clone(), readiness.clone()).await?,
             pprof: Pprof::bind(&config.ops).await?,
             listener: listen("--bind", &config.bind).await.map_err(StartError::Listen)?,
-            kubernetes: kubernetes(config.kubeconfig.as_deref()).await?,
+            kubernetes: kubernetes(config.kubeconfig.as_deref(), metrics::kubernetes_reachable(&registry)?).await?,
             clock: Clock::system(),
             registry,
             readiness,
@@ -289,7 +297,8 @@ async fn supervise(mut parts: Parts, shutdown: Shutdown) -> Result<(), Broken> {
     outcome.and(served)
 }
 
-async fn kubernetes(kubeconfig: Option<&Path>) -> Result<kube::Client, StartError> {
+/// `reachable` is 1 while the API answers.
+async fn kubernetes(kubeconfig: Option<&Path>, reachable: IntGauge) -> Result<kube::Client, StartError> {
     let config = match kubeconfig {
         None => kube::Config::incluster()
             .map_err(|error| StartError::Kubeconfig(format!("not given, and this is not inside a cluster: {error}")))?,
@@ -300,7 +309,12 @@ async fn kubernetes(kubeconfig: Option<&Path>) -> Result<kube::Client, StartErro
             kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)?
         }
     };
-    Ok(kube::Client::try_from(config)?)
+    let outcome = move |outcome: Result<http::Response<_>, BoxError>| {
+        let has_answered = outcome.as_ref().is_ok_and(|answer| !answer.status().is_server_error());
+        reachable.set(has_answered.into());
+        outcome
+    };
+    Ok(ClientBuilder::try_from(config)?.with_layer(&MapResultLayer::new(outcome)).build())
 }
 
 /// kube's report of a file that it cannot parse shows the file, and in it perhaps a token.

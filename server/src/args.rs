@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 use kiam_common::args::{KeepaliveArgs, LogArgs, OpsArgs, TlsArgs, parse_duration};
 
+use crate::metrics::Costly;
 use crate::role::resolver::BaseArn;
 
 /// Decides which AWS role each pod may have, and supplies the agents with credentials
@@ -43,6 +44,10 @@ pub struct ServerArgs {
     /// For whom agents' service account tokens are made, with --node-binding=token
     #[arg(long, value_name = "AUDIENCE", default_value = "kiam-server")]
     pub token_audience: String,
+
+    /// Series to show beside the usual ones, although a large cluster has many of them
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND[,KIND]")]
+    pub metrics_enable: Vec<Costly>,
 
     /// Accepted as Kiam does; the watch needs no resync
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]

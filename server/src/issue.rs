@@ -76,6 +76,7 @@ impl Issuer {
         let deadline = Instant::now() + asked.patience;
         let pod = self.pod(asked).await.inspect_err(|error| self.refused(asked, None, role, error))?;
         let issued = self.credentials_of(asked, &pod, role, deadline).await;
+        self.metrics.asked(&pod, issued.as_ref().err());
         let what = issued.inspect_err(|error| self.refused(asked, Some(&pod), role, error))?;
         Ok(Given { pod, what })
     }

@@ -21,7 +21,7 @@ use super::token::{Mint, TOKEN_HEADER, TTL_HEADER, Tokens, Ttl};
 use crate::document;
 use crate::error::Error;
 use crate::ledger::{Found, Ledger};
-use crate::metrics::{Metrics, Source};
+use crate::metrics::{Handler, Metrics, Source};
 use crate::unary::{Answered, Server};
 
 /// How long a pod's request may take, waiting for a pod that the server has yet to hear of included.
@@ -81,7 +81,8 @@ impl Imds {
             let name = confirmed(&self.ledger, pod, deadline, || self.server.role(pod, deadline)).await?;
             if name.is_empty() { Err(no_role().into()) } else { Ok(Bytes::from(name)) }
         };
-        let name = self.answer(look, ask).await.inspect_err(|error| self.count_missing_role(error))?;
+        let name =
+            self.answer(Handler::RoleName, look, ask).await.inspect_err(|error| self.count_missing_role(error))?;
         Ok(body::response(StatusCode::OK, body::TEXT, name))
     }
 
@@ -104,7 +105,7 @@ impl Imds {
             };
             self.flights.join(pod, Wanted { role: role.to_owned(), extended }, fetch)
         };
-        let document = self.answer(look, ask).await.inspect_err(|error| match error {
+        let document = self.answer(Handler::Credentials, look, ask).await.inspect_err(|error| match error {
             Error::IncompleteCredentials(_) => self.metrics.credential_encode_errors.inc(),
             _ => self.metrics.credential_fetch_errors.inc(),
         })?;
@@ -112,7 +113,12 @@ impl Imds {
     }
 
     /// What the ledger finds, or else what the server says, whichever is first.
-    async fn answer<F>(&self, look: impl Fn() -> Found, ask: impl FnOnce(Instant) -> F) -> Result<Bytes, Error>
+    async fn answer<F>(
+        &self,
+        handler: Handler,
+        look: impl Fn() -> Found,
+        ask: impl FnOnce(Instant) -> F,
+    ) -> Result<Bytes, Error>
     where
         F: Future<Output = Result<Bytes, Error>>,
     {
@@ -124,6 +130,7 @@ impl Imds {
         let deadline = deadline();
         let mut changes = self.ledger.changes();
         let mut asking = pin!(async { ask(deadline).await });
+        let mut waiting = None;
         loop {
             changes.borrow_and_update();
             let found = look();
@@ -137,9 +144,11 @@ impl Imds {
                     return Err(refusal.into());
                 }
                 Found::Unconfirmed => {
+                    waiting.get_or_insert_with(|| self.metrics.waiting(handler));
                     timeout_at(deadline, changes.changed()).await.map_err(|_| unconfirmed())?.ok();
                 }
                 Found::AskServer | Found::Stale => {
+                    waiting.get_or_insert_with(|| self.metrics.waiting(handler));
                     tokio::select! {
                         answer = &mut asking => {
                             self.metrics.answered_from(Source::Server);

@@ -74,6 +74,7 @@ pub(crate) async fn serve(listener: TcpListener, front: Arc<Front>, shutdown: Sh
     drop(listener);
     if timeout(imds::ANSWER_WITHIN + GRACE, connections.shutdown()).await.is_err() {
         tracing::warn!("some connections were still open at the end");
+        front.cut_off();
     }
 }
 

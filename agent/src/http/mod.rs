@@ -5,6 +5,7 @@
 
 pub(crate) mod allowed;
 pub(crate) mod body;
+pub(crate) mod census;
 pub(crate) mod error;
 mod farewell;
 pub(crate) mod flights;
@@ -13,6 +14,7 @@ pub(crate) mod imds;
 pub(crate) mod listener;
 pub(crate) mod peers;
 pub(crate) mod proxy;
+pub(crate) mod rejection;
 pub(crate) mod route;
 mod stall;
 pub(crate) mod token;
@@ -144,16 +146,21 @@ impl Front {
 
     /// Counts a connection that is not served at all.
     pub(crate) fn turned_away(&self, peer: IpAddr, error: &Error) {
+        self.metrics.refused(error);
         let reason = error::code(error);
-        self.metrics.refused(reason);
         if self.limits_told.is_due() {
             tracing::warn!(pod_ip = %peer, reason, "connections are refused: {error}");
         }
     }
 
+    /// Counts the requests that are still being answered at the agent's end, and are cut off by it.
+    pub(crate) fn cut_off(&self) {
+        self.metrics.cut_off(self.peers.census().requests);
+    }
+
     fn refusal(&self, peer: IpAddr, request: &Parts, error: &Error) -> Response<Body> {
+        self.metrics.refused(error);
         let code = error::code(error);
-        self.metrics.refused(code);
         let response = error::response(error);
         let (method, path, status) = (&request.method, request.uri.path(), response.status().as_u16());
         if *error == Error::TooManyRequests && !self.limits_told.is_due() {

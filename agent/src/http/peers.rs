@@ -13,6 +13,7 @@ use std::time::Duration;
 use kiam_common::rarely::Rarely;
 use tokio::sync::Notify;
 
+use super::census::Census;
 use crate::error::Error;
 
 /// How much is served at a time.
@@ -99,6 +100,18 @@ impl Peers {
         let peer = entry.peer.clone();
         table.taken += 1;
         Ok(Place { peer, seat, peers: self.clone() })
+    }
+
+    /// Counts everything.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census::default();
+        for entry in self.table().by_ip.values() {
+            let active = entry.seats.iter().filter(|seat| seat.busy.load(Ordering::Relaxed)).count();
+            census.active += active;
+            census.idle += entry.seats.len() - active;
+            census.requests += entry.peer.requests.load(Ordering::Relaxed);
+        }
+        census
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -302,5 +315,20 @@ mod tests {
         assert_eq!(one.peer.begin().err(), Some(Error::TooManyRequests));
         drop(first);
         assert!(other.peer.begin().is_ok());
+    }
+
+    #[test]
+    fn the_census_tells_connections_that_wait_from_those_that_are_answered() {
+        let peers = peers(10, 10);
+        let mut places = take(&peers, 1, 3);
+        places.extend(take(&peers, 2, 1));
+        places[0].set_busy(true);
+        let turn = places[0].peer.begin().ok().unwrap();
+        assert_eq!(peers.census(), Census { active: 1, idle: 3, requests: 1 });
+        drop(turn);
+        places[0].set_busy(false);
+        assert_eq!(peers.census(), Census { active: 0, idle: 4, requests: 0 });
+        drop(places);
+        assert_eq!(peers.census(), Census::default());
     }
 }

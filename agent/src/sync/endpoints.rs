@@ -96,6 +96,11 @@ impl Endpoints {
         }
     }
 
+    /// Whether a server answers, as far as is known.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.reachable.load(Ordering::Relaxed)
+    }
+
     /// A server answered, whatever it said.
     pub(crate) fn answered(&self, endpoint: &Endpoint) {
         endpoint.trust();
@@ -128,7 +133,7 @@ impl Endpoints {
                 () = self.refresh(generation) => {}
                 () = shutdown.begun() => return,
             }
-            let every = if self.reachable.load(Ordering::Relaxed) { LOOK_UP_EVERY } else { TRY_EVERY };
+            let every = if self.is_reachable() { LOOK_UP_EVERY } else { TRY_EVERY };
             let latest = Instant::now() + every;
             let due = async {
                 sleep(LOOK_UP_PAUSE).await;
@@ -154,7 +159,7 @@ impl Endpoints {
         if generation != old.generation || !is_same {
             self.replace(&old, generation, &addresses).await;
         }
-        if !self.reachable.load(Ordering::Relaxed) {
+        if !self.is_reachable() {
             let pool = self.pool.load_full();
             join_all(pool.endpoints.iter().map(|endpoint| self.try_out(endpoint))).await;
         }

@@ -1,6 +1,10 @@
-//! What the agent counts about its stream. Created in `app.rs`, counted by `stream`.
+//! What the agent counts about its servers and its stream. Created in `app.rs`, counted by `stream`.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use std::sync::Arc;
+
+use prometheus::{IntCounter, IntCounterVec, Opts, PullingGauge, Registry};
+
+use super::endpoints::Endpoints;
 
 /// Why a stream that supplied the ledger was given up: the `why` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,5 +58,14 @@ impl StreamMetrics {
 
     pub(super) fn moved(&self, why: Why) {
         self.moves.with_label_values(&[why.label()]).inc();
+    }
+}
+
+impl Endpoints {
+    /// Registers whether a server answers, read at each scrape.
+    pub(crate) fn register(self: &Arc<Self>, registry: &Registry) -> prometheus::Result<()> {
+        let endpoints = self.clone();
+        let read = Box::new(move || f64::from(u8::from(endpoints.is_reachable())));
+        registry.register(Box::new(PullingGauge::new("kiam_server_reachable", "1 if a server answered last", read)?))
     }
 }

@@ -10,6 +10,8 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, Opts, Registry};
 use tokio::time::Instant;
 
+use super::workers;
+
 /// A collector whose values are costly to read and are therefore read at most once every so often:
 /// `--prometheus-sync-interval`.
 pub struct Sampled<C> {
@@ -47,9 +49,11 @@ impl<C> fmt::Debug for Sampled<C> {
     }
 }
 
-/// What every program tells of itself: `process_…`, read at most once every `every`, and `kiam_build_info`.
+/// What every program tells of itself: `process_…`, read at most once every `every`, `kiam_runtime_…` and
+/// `kiam_build_info`.
 pub(super) fn register_program(registry: &Registry, every: Duration) -> Result<(), prometheus::Error> {
     registry.register(Box::new(Sampled::new(ProcessCollector::for_self(), every)))?;
+    workers::register(registry)?;
     let build = Opts::new("kiam_build_info", "1, labelled with the version of the program.")
         .const_label("version", env!("CARGO_PKG_VERSION"));
     let build = IntGauge::with_opts(build)?;

@@ -4,13 +4,16 @@
 //! own, does no work beyond gathering the metrics, holds few connections, and lets go of clients that are slow.
 
 mod access;
+mod errors;
 mod metrics;
 mod openmetrics;
 mod pages;
 mod pprof;
 mod query;
 mod ready;
+
 mod serve;
+mod workers;
 
 use std::io;
 use std::net::{self, SocketAddr};
@@ -32,6 +35,7 @@ use crate::args::{Incomplete, MetricsAuth, OpsArgs};
 use crate::listen::listen;
 use crate::shutdown::Shutdown;
 use crate::tls::{Identity, TlsError};
+use errors::MetricErrors;
 use pages::Pages;
 
 /// How often the listener's own certificate files are looked at.
@@ -65,7 +69,7 @@ pub struct Ops {
 
 impl Ops {
     /// Binds `--prometheus-listen-addr`; nothing if it is empty. Adds what every program tells of itself to
-    /// `registry`: its process and its build. To be called in the program's own runtime.
+    /// `registry`: its process, its runtime and its build. To be called in the program's own runtime.
     pub async fn bind(args: &OpsArgs, registry: Registry, readiness: Readiness) -> Result<Option<Self>, OpsError> {
         if args.prometheus_listen_addr.is_empty() {
             return Ok(None);
@@ -81,7 +85,8 @@ impl Ops {
         let listener = listen("--prometheus-listen-addr", &args.prometheus_listen_addr).await?;
         let (address, listener) = (listener.local_addr()?, listener.into_std()?);
         let path = args.metrics.metrics_path.as_str().into();
-        let pages = Pages { registry, readiness, path, access: None, program: Handle::current() };
+        let errors = MetricErrors::new(&registry)?;
+        let pages = Pages { registry, errors, readiness, path, access: None, program: Handle::current() };
         Ok(Some(Self { listener, address, identity, pages }))
     }
 

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 
 use super::Readiness;
 use super::access::{self, Access, Denial};
+use super::errors::MetricErrors;
 use super::query;
 use super::serve::{Arrival, Page, text};
 
@@ -15,6 +16,7 @@ use super::serve::{Arrival, Page, text};
 #[derive(Clone, Debug)]
 pub(super) struct Pages {
     pub(super) registry: Registry,
+    pub(super) errors: MetricErrors,
     pub(super) readiness: Readiness,
     /// Where the metrics are.
     pub(super) path: Arc<str>,
@@ -40,7 +42,11 @@ impl Pages {
     }
 
     fn metrics<B>(&self, request: &Request<B>) -> Page {
-        query::answer(&self.registry, request.uri().query().unwrap_or_default(), request.headers())
+        let page = query::answer(&self.registry, request.uri().query().unwrap_or_default(), request.headers());
+        if page.status().is_server_error() {
+            self.errors.count();
+        }
+        page
     }
 
     fn ready(&self) -> Page {

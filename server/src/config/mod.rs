@@ -11,6 +11,7 @@ use kiam_common::role::SessionName;
 
 use crate::args::{NamespacePolicyArg, NodeBindingArg, ServerArgs};
 use crate::grpc::connection::Limits;
+use crate::metrics::Costly;
 use crate::role::resolver::BaseArn;
 use crate::vault::{Limits as VaultLimits, Settings};
 
@@ -31,6 +32,8 @@ pub struct Config {
     pub bind: String,
     /// The listeners for operators.
     pub ops: OpsArgs,
+    /// Series that are shown beside the usual ones.
+    pub costly: Vec<Costly>,
     /// The files of the gRPC identity and trust.
     pub tls: TlsArgs,
     /// How long connections live.
@@ -127,6 +130,7 @@ impl TryFrom<ServerArgs> for Config {
             kubeconfig: (!args.kubeconfig.is_empty()).then(|| args.kubeconfig.into()),
             bind: args.bind,
             ops: args.ops,
+            costly: args.metrics_enable,
             tls: args.tls,
             connections: Limits {
                 keepalive_time: args.keepalive.grpc_keepalive_time_duration,

@@ -7,6 +7,7 @@ use kiam_common::args::{Invocation, try_parse_from};
 use super::{BaseArnSource, Config, NamespacePolicySetting};
 use crate::args::ServerArgs;
 use crate::grpc::connection::Limits;
+use crate::metrics::Costly;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const BASE: &str = "--role-base-arn=arn:aws:iam::123456789012:role/";
@@ -40,6 +41,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.bind, "localhost:9610");
     assert_eq!(config.ops.prometheus_listen_addr, "localhost:9620");
     assert_eq!(config.kubeconfig, None);
+    assert_eq!(config.costly, []);
     assert_eq!(config.namespace_policy, NamespacePolicySetting::Permitted { anchored: true });
     assert_eq!(config.session.as_str(), "kiam-kiam");
     assert_eq!((config.vault.session_duration, config.vault.session_refresh), (60 * MINUTE, 30 * MINUTE));
@@ -62,6 +64,7 @@ fn every_flag_is_taken() {
         "--bind=0.0.0.0:443",
         "--prometheus-listen-addr=0.0.0.0:9620",
         "--kubeconfig=/etc/kubeconfig",
+        "--metrics-enable=roles,nodes",
         "--sync=5m",
         "--session=cluster-1",
         "--session-duration=15m",
@@ -81,6 +84,7 @@ fn every_flag_is_taken() {
     ]);
     assert_eq!(config.bind, "0.0.0.0:443");
     assert_eq!(config.kubeconfig.unwrap().to_str(), Some("/etc/kubeconfig"));
+    assert_eq!(config.costly, [Costly::Roles, Costly::Nodes]);
     assert_eq!(config.session.as_str(), "kiam-cluster-1");
     assert_eq!((config.vault.session_duration, config.vault.session_refresh), (15 * MINUTE, 5 * MINUTE));
     assert_eq!(config.assume_role.as_deref(), Some("server"));

@@ -17,6 +17,11 @@ impl Activity {
         Call { calls: self.calls.clone() }
     }
 
+    /// Whether there is a call.
+    pub(super) fn is_active(&self) -> bool {
+        *self.calls.borrow() > 0
+    }
+
     /// Waits until there has been no call for that long.
     pub(super) async fn none_for(&self, duration: Duration) {
         let mut calls = self.calls.subscribe();

@@ -5,6 +5,7 @@
 //! is why hyper is driven from here.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
@@ -24,6 +25,7 @@ use tower::ServiceExt as _;
 
 use super::Service;
 use super::activity::{Activity, Call};
+use super::connections::Connections;
 use super::lifetime::Lifetime;
 use crate::jitter;
 
@@ -51,6 +53,7 @@ pub async fn serve<IO>(
     incoming: impl Stream<Item = io::Result<IO>>,
     service: Service,
     limits: Limits,
+    open: Arc<Connections>,
     shutdown: Shutdown,
 ) where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
@@ -64,7 +67,13 @@ pub async fn serve<IO>(
         };
         match connection {
             Some(Ok(io)) => {
-                connections.spawn(drive(io, service.clone(), limits, shutdown.clone()));
+                let activity = Arc::<Activity>::default();
+                let entered = open.enter(&activity);
+                let (service, shutdown) = (service.clone(), shutdown.clone());
+                connections.spawn(async move {
+                    drive(io, service, &activity, limits, shutdown).await;
+                    drop(entered);
+                });
             }
             Some(Err(error)) => tracing::warn!("connection refused: {error}"),
             None => break,
@@ -74,11 +83,11 @@ pub async fn serve<IO>(
     connections.wait().await;
 }
 
-async fn drive<IO>(io: IO, service: Service, limits: Limits, shutdown: Shutdown)
+async fn drive<IO>(io: IO, service: Service, activity: &Activity, limits: Limits, shutdown: Shutdown)
 where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    let (activity, lifetime) = (Activity::default(), Lifetime::default());
+    let lifetime = Lifetime::default();
     let peer = io.connect_info();
     let handle = hyper::service::service_fn(|mut request: Request<Incoming>| {
         let call = activity.begin();

@@ -75,7 +75,8 @@ impl Fleet {
         self.open().streams.values().filter(|connected| !connected.is_of_this_version()).count()
     }
 
-    fn list(&self) -> Vec<wire::Node> {
+    /// The streams by their nodes' names; of one node's streams, the oldest first.
+    pub(crate) fn list(&self) -> Vec<wire::Node> {
         let mut nodes: Vec<_> = self.open().streams.values().map(|connected| connected.to_wire()).collect();
         nodes.sort_by(|one, other| one.name.cmp(&other.name));
         nodes

@@ -4,6 +4,7 @@
 
 mod activity;
 pub mod connection;
+pub mod connections;
 mod deadline;
 mod evidence;
 pub mod fleet;

@@ -1,41 +1,45 @@
 //! What the server counts. One struct for each component that counts something, all created in [`crate::app`]; every
 //! series with a bounded set of labels is there at 0 from the first scrape.
 
+mod connections;
+mod names;
 mod node_binding;
+mod nodes;
+mod requests;
+mod roles;
 mod streams;
 mod vault;
 
 use std::sync::Arc;
 
-use kiam_common::reason::Reason;
+use clap::ValueEnum;
+pub use connections::connections;
 pub use node_binding::BindingMetrics;
+pub use nodes::fleet;
 use prometheus::core::Collector;
-use prometheus::{Error, IntCounter, IntCounterVec, Opts, PullingGauge, Registry};
-pub use streams::{StreamMetrics, fleet};
+use prometheus::{Error, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, PullingGauge, Registry};
+pub use requests::RequestMetrics;
+pub use roles::roles;
+pub use streams::StreamMetrics;
 pub use vault::{VaultMetrics, census};
 
 use crate::directory::Directory;
 
-/// Counts requests that were answered with a refusal.
-#[derive(Clone, Debug)]
-pub struct RequestMetrics {
-    refused: IntCounterVec,
+/// Series that `--metrics-enable` turns on, as there are as many as the cluster has of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Costly {
+    /// Requests, errors and the first expiry of each role
+    Roles,
+    /// Requests of each namespace, allowed and refused
+    Namespaces,
+    /// The agent of each node
+    Nodes,
 }
 
-impl RequestMetrics {
-    /// Registers the series.
-    pub fn new(registry: &Registry) -> Result<Self, Error> {
-        let refused = registered(registry, counters("kiam_requests_refused_total", "Requests refused", "reason")?)?;
-        for reason in Reason::ALL {
-            refused.with_label_values(&[reason.as_str()]);
-        }
-        Ok(Self { refused })
-    }
-
-    /// Counts one refusal.
-    pub fn refused(&self, reason: Reason) {
-        self.refused.with_label_values(&[reason.as_str()]).inc();
-    }
+/// Whether the Kubernetes API answered the last request, whatever it said; 0 until it first has.
+pub fn kubernetes_reachable(registry: &Registry) -> Result<IntGauge, Error> {
+    let help = "1 if the Kubernetes API answered the last request";
+    registered(registry, IntGauge::new("kiam_kubernetes_reachable", help)?)
 }
 
 /// Counts what becomes of Kubernetes events.
@@ -101,7 +105,7 @@ fn size(
     help: &str,
     read: impl Fn() -> usize + Send + Sync + 'static,
 ) -> Result<(), Error> {
-    let gauge = PullingGauge::new(name, help, Box::new(move || f64::from(u32::try_from(read()).unwrap_or(u32::MAX))))?;
+    let gauge = PullingGauge::new(name, help, Box::new(move || float(read())))?;
     registry.register(Box::new(gauge))
 }
 
@@ -111,6 +115,14 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, Er
 
 fn counters(name: &str, help: &str, label: &str) -> Result<IntCounterVec, Error> {
     IntCounterVec::new(Opts::new(name, help), &[label])
+}
+
+fn gauges(name: &str, help: &str, label: &str) -> Result<GaugeVec, Error> {
+    GaugeVec::new(Opts::new(name, help), &[label])
+}
+
+fn float(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, Error> {

@@ -1,11 +1,8 @@
-//! What the streams to the nodes count, and the fleet's sizes, read at each scrape.
-
-use std::sync::Arc;
+//! What the streams to the nodes count.
 
 use prometheus::{Error, IntCounterVec, Registry};
 
-use super::{counters, registered, size};
-use crate::grpc::fleet::Fleet;
+use super::{counters, registered};
 use crate::grpc::node::End;
 use crate::grpc::node::wire::Kind;
 
@@ -40,12 +37,4 @@ impl StreamMetrics {
     pub(crate) fn sent(&self, kind: Kind) {
         self.messages.with_label_values(&[kind.as_str()]).inc();
     }
-}
-
-/// The fleet's sizes, read when somebody scrapes.
-pub fn fleet(registry: &Registry, fleet: &Arc<Fleet>) -> Result<(), Error> {
-    let (nodes, others) = (Arc::clone(fleet), Arc::clone(fleet));
-    size(registry, "kiam_nodes_connected", "Nodes whose agents have a stream", move || nodes.nodes())?;
-    let help = "Streams of agents whose version is not the server's";
-    size(registry, "kiam_nodes_version_mismatch", help, move || others.other_versions())
 }

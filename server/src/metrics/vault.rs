@@ -5,12 +5,14 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Error, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramTimer, IntCounter, IntCounterVec};
-use prometheus::{IntGauge, Opts, Registry, exponential_buckets};
+use prometheus::{IntGauge, Registry, exponential_buckets};
 
-use super::{counter, counters, registered};
+use super::{counter, counters, float, gauges, registered};
 use crate::sts::{StsError, StsErrorKind};
 use crate::vault::Vault;
 
+/// From a call on the same machine to the longest that a request waits, in seconds.
+const WAIT_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 /// The outcome of what did not fail.
 const SUCCESS: &str = "success";
 
@@ -31,6 +33,9 @@ pub struct VaultMetrics {
     refreshes: IntCounterVec,
     timing: Histogram,
     current: IntGauge,
+    reachable: IntGauge,
+    wait: Histogram,
+    queue: Histogram,
 }
 
 impl VaultMetrics {
@@ -38,6 +43,13 @@ impl VaultMetrics {
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let timing = HistogramOpts::new("kiam_sts_assumerole_timing_seconds", "Time each AssumeRole took")
             .buckets(exponential_buckets(0.001, 2.0, 13)?);
+        let reachable = IntGauge::new("kiam_sts_reachable", "0 if the last AssumeRole call got no answer")?;
+        // A server whose pods ask for nothing calls nobody.
+        reachable.set(1);
+        let waits = |name: &str, help: &str| {
+            let waits = HistogramOpts::new(name, help).buckets(WAIT_BUCKETS.to_vec());
+            registered(registry, Histogram::with_opts(waits)?)
+        };
         let dropped = "Pods whose credentials were not fetched ahead at once: queue or cache full";
         Ok(Self {
             hits: counter(registry, "kiam_sts_cache_hit_total", "Credentials answered from the cache")?,
@@ -49,6 +61,9 @@ impl VaultMetrics {
             refreshes: outcomes(registry, "kiam_vault_refreshes_total", "Renewals of held credentials by outcome")?,
             timing: registered(registry, Histogram::with_opts(timing)?)?,
             current: registered(registry, IntGauge::new("kiam_sts_assumerole_current", "AssumeRole calls now")?)?,
+            reachable: registered(registry, reachable)?,
+            wait: waits("kiam_vault_wait_seconds", "Time that requests waited for credentials that were not held")?,
+            queue: waits("kiam_vault_queue_seconds", "Time that AssumeRole attempts waited for their turn")?,
         })
     }
 
@@ -58,8 +73,19 @@ impl VaultMetrics {
         Calling { current: self.current.clone(), _timer: self.timing.start_timer() }
     }
 
+    /// A request waits for credentials until what this returns is dropped.
+    pub(crate) fn waiting(&self) -> HistogramTimer {
+        self.wait.start_timer()
+    }
+
+    /// An AssumeRole attempt waits for its turn until what this returns is dropped.
+    pub(crate) fn queueing(&self) -> HistogramTimer {
+        self.queue.start_timer()
+    }
+
     /// Counts an AssumeRole attempt that is over.
     pub(crate) fn attempted(&self, error: Option<&StsError>) {
+        self.reachable.set(error.is_none_or(StsError::is_answer).into());
         self.attempts.with_label_values(&[outcome(error)]).inc();
     }
 
@@ -143,12 +169,4 @@ fn outcomes(registry: &Registry, name: &str, help: &str) -> Result<IntCounterVec
         outcomes.with_label_values(&[outcome]);
     }
     Ok(outcomes)
-}
-
-fn gauges(name: &str, help: &str, label: &str) -> Result<GaugeVec, Error> {
-    GaugeVec::new(Opts::new(name, help), &[label])
-}
-
-fn float(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

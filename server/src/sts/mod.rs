@@ -81,6 +81,16 @@ impl StsErrorKind {
 }
 
 impl StsError {
+    /// Whether STS answered as a service at work does, although with no credentials.
+    pub const fn is_answer(&self) -> bool {
+        match self.kind {
+            StsErrorKind::Refused | StsErrorKind::TooLong | StsErrorKind::Throttled => true,
+            StsErrorKind::Unavailable => false,
+            // The server may have found none to ask with.
+            StsErrorKind::OwnCredentials => self.code.is_some(),
+        }
+    }
+
     /// STS did not answer as it should.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self { kind: StsErrorKind::Unavailable, code: None, message: message.into() }

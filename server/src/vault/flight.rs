@@ -72,7 +72,9 @@ impl Flight {
     async fn fly(self) {
         loop {
             let rank = self.place.under_way(self.launcher.clock.now()).map_or(Rank::Refresh, |(_, rank)| rank);
+            let queueing = self.launcher.metrics.queueing();
             let Some(pass) = self.launcher.gate.pass(self.ticket, rank).await else { return };
+            drop(queueing);
             // In line, the last pod that needs it may have gone.
             if !self.place.is_awaited() && !self.launcher.directory.is_wanted(&self.identity) {
                 return;

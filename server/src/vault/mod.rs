@@ -30,13 +30,14 @@ mod tests;
 mod turnstile;
 pub mod upkeep;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kiam_common::clock::Clock;
-use kiam_common::role::RoleIdentity;
+use kiam_common::role::{RoleArn, RoleIdentity};
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -159,6 +160,7 @@ impl Vault {
             }
             Look::Awaited(flight) => {
                 metrics.misses.inc();
+                let _waiting = metrics.waiting();
                 self.launcher.gate.raise(flight.ticket, Rank::Waiting);
                 let outcome = tokio::time::timeout_at(deadline, flight.outcome()).await;
                 outcome.unwrap_or_else(|_| Err(Arc::new(StsError::unavailable("STS has not answered yet"))))
@@ -210,6 +212,18 @@ impl Vault {
             .gate
             .line(|line| (Rank::ALL.map(|rank| (rank, line.depth(rank))), line.oldest(Rank::Waiting, now)));
         Census { stages, held, soonest_end, queued, oldest_waiting }
+    }
+
+    /// The roles whose credentials are held, and how long those of each that end first still live.
+    pub fn lives(&self) -> BTreeMap<RoleArn, Duration> {
+        let (now, mut lives) = (self.launcher.clock.now(), BTreeMap::new());
+        for (identity, place) in &self.entries {
+            if let Some(left) = place.life_left(now) {
+                let soonest = lives.entry(identity.arn.clone()).or_insert(left);
+                *soonest = left.min(*soonest);
+            }
+        }
+        lives
     }
 
     fn fetch_ahead(&self, identity: &Arc<RoleIdentity>, now: Timestamp) {

@@ -57,10 +57,11 @@ const AGENT: [Wrong; 15] = [
     ("--max-stale", "soon", DURATION),
 ];
 
-const SERVER: [Wrong; 20] = [
+const SERVER: [Wrong; 21] = [
     ("--bind", "nowhere", "expected host:port"),
     ("--node-binding", "certificate", "token, peer-ip, off"),
     ("--kubeconfig", "/nowhere/kubeconfig", "expected"),
+    ("--metrics-enable", "pods", "roles, namespaces, nodes"),
     ("--sync", "soon", DURATION),
     ("--role-base-arn", "reader", "expected"),
     ("--role-base-arn-autodetect", "perhaps", SWITCH),
@@ -147,6 +148,7 @@ fn every_flag_of_a_server(server: Invocation) -> Invocation {
         .flag("--pprof-listen-addr", "127.0.0.1:0")
         .flag("--metrics-path", "/kiam/metrics")
         .flag("--metrics-auth", "kubernetes")
+        .flag("--metrics-enable", "roles,nodes")
         .flag("--sync", "5m")
         .flag("--node-binding", "peer-ip")
         .flag("--token-audience", "kiam-server.cluster-a")

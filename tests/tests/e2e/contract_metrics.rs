@@ -18,7 +18,17 @@ type Series = (&'static str, &'static str, &'static [&'static str]);
 const GRPC: &[&str] = &["grpc_method", "grpc_service", "grpc_type"];
 const GRPC_HANDLED: &[&str] = &["grpc_code", "grpc_method", "grpc_service", "grpc_type"];
 
-const AGENT: [Series; 26] = [
+/// What every program tells of itself.
+const BOTH: [Series; 6] = [
+    ("kiam_build_info", "gauge", &["version"]),
+    ("kiam_runtime_workers", "gauge", &[]),
+    ("kiam_runtime_alive_tasks", "gauge", &[]),
+    ("kiam_runtime_global_queue_depth", "gauge", &[]),
+    ("kiam_runtime_busy_seconds_total", "counter", &[]),
+    ("kiam_metric_errors_total", "counter", &[]),
+];
+
+const AGENT: [Series; 31] = [
     ("kiam_metadata_handler_latency_seconds", "histogram", &["handler"]),
     ("kiam_metadata_credential_fetch_errors_total", "counter", &["handler"]),
     ("kiam_metadata_credential_encode_errors_total", "counter", &["handler"]),
@@ -28,6 +38,11 @@ const AGENT: [Series; 26] = [
     ("kiam_metadata_responses_total", "counter", &["code", "handler"]),
     ("kiam_metadata_proxy_requests_blocked_total", "counter", &[]),
     ("kiam_metadata_refused_total", "counter", &["reason"]),
+    ("kiam_metadata_server_wait_seconds", "histogram", &["handler"]),
+    ("kiam_requests_rejected_total", "counter", &["reason"]),
+    ("kiam_requests_in_flight", "gauge", &[]),
+    ("kiam_connections", "gauge", &["state"]),
+    ("kiam_server_reachable", "gauge", &[]),
     ("kiam_metadata_requests_by_version_total", "counter", &["version"]),
     ("kiam_metadata_ip_query_total", "counter", &[]),
     ("kiam_interception_connections_total", "counter", &["via"]),
@@ -47,7 +62,7 @@ const AGENT: [Series; 26] = [
     ("grpc_client_tls_certificate_verify_error", "gauge", &[]),
 ];
 
-const SERVER: [Series; 28] = [
+const SERVER: [Series; 35] = [
     ("kiam_sts_cacheSize", "gauge", &[]),
     ("kiam_sts_cache_hit_total", "counter", &[]),
     ("kiam_sts_cache_miss_total", "counter", &[]),
@@ -55,6 +70,13 @@ const SERVER: [Series; 28] = [
     ("kiam_sts_assumerole_timing_seconds", "histogram", &[]),
     ("kiam_sts_assumerole_current", "gauge", &[]),
     ("kiam_sts_attempts_total", "counter", &["outcome"]),
+    ("kiam_sts_reachable", "gauge", &[]),
+    ("kiam_kubernetes_reachable", "gauge", &[]),
+    ("kiam_connections", "gauge", &["state"]),
+    ("kiam_vault_wait_seconds", "histogram", &[]),
+    ("kiam_vault_queue_seconds", "histogram", &[]),
+    ("kiam_nodes_configurations", "gauge", &[]),
+    ("kiam_nodes_interception_broken", "gauge", &[]),
     ("kiam_vault_entries", "gauge", &["state"]),
     ("kiam_vault_refreshes_total", "counter", &["outcome"]),
     ("kiam_vault_queue_depth", "gauge", &["priority"]),
@@ -85,7 +107,12 @@ fn assert_contract(metrics: &str, contract: &[Series]) {
         let wanted: BTreeSet<&str> = labels.iter().copied().collect();
         assert_eq!(family.labels, wanted, "{name}");
         if *kind == "histogram" {
-            let buckets: Vec<f64> = (0..=12).map(|n| 0.001 * f64::from(1 << n)).collect();
+            let buckets: Vec<f64> = match *name {
+                "kiam_metadata_server_wait_seconds" | "kiam_vault_wait_seconds" | "kiam_vault_queue_seconds" => {
+                    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0].into()
+                }
+                _ => (0..=12).map(|n| 0.001 * f64::from(1 << n)).collect(),
+            };
             assert_eq!(family.buckets, buckets, "{name}");
         }
     }
@@ -108,6 +135,9 @@ async fn make_traffic(world: &World) {
 #[tokio::test]
 async fn every_series_is_there_from_the_first_scrape_and_after_traffic() {
     let world = World::start().await;
+    for program in [&world.agent, &world.server] {
+        assert_contract(&metrics(program).await, &BOTH);
+    }
     assert_contract(&metrics(&world.agent).await, &AGENT);
     assert_contract(&metrics(&world.server).await, &SERVER);
     make_traffic(&world).await;
@@ -158,6 +188,12 @@ async fn what_happens_is_counted_where_the_contract_says() {
         (r#"kiam_metadata_credential_fetch_errors_total{handler="credentials"}"#, 1.0),
         (r#"kiam_metadata_empty_role_total{handler="roleName"}"#, 1.0),
         ("kiam_metadata_proxy_requests_blocked_total", 1.0),
+        (r#"kiam_requests_rejected_total{reason="forbidden"}"#, 1.0),
+        (r#"kiam_requests_rejected_total{reason="no_role"}"#, 1.0),
+        (r#"kiam_requests_rejected_total{reason="not_served"}"#, 1.0),
+        (r#"kiam_metadata_server_wait_seconds_count{handler="credentials"}"#, 2.0),
+        ("kiam_requests_in_flight", 0.0),
+        ("kiam_server_reachable", 1.0),
     ] {
         assert_eq!(value(&agent, series), Some(wanted), "{series}");
     }
@@ -171,6 +207,8 @@ async fn what_happens_is_counted_where_the_contract_says() {
         (format!("grpc_server_handled_total{{grpc_code=\"PermissionDenied\",{credentials}}}"), 1.0),
         ("kiam_sts_assumerole_current".into(), 0.0),
         ("kiam_sts_issuing_errors_total".into(), 0.0),
+        ("kiam_sts_reachable".into(), 1.0),
+        ("kiam_kubernetes_reachable".into(), 1.0),
     ] {
         assert_eq!(value(&server, &series), Some(wanted), "{series}");
     }

@@ -146,3 +146,55 @@ async fn connections_end_at_their_age_and_no_request_is_lost() {
     }
     drop(server);
 }
+
+#[tokio::test]
+async fn series_of_each_role_namespace_and_node_are_shown_only_when_they_are_enabled() {
+    const FAMILIES: [(&str, &str); 4] = [
+        ("roles", "kiam_role_requests_total{role=\"arn:aws:iam::123456789012:role/reader\"}"),
+        ("roles", "kiam_role_soonest_expiry_seconds{role=\"arn:aws:iam::123456789012:role/reader\"}"),
+        ("namespaces", "kiam_namespace_requests_total{decision=\"allowed\",namespace=\"apps\"}"),
+        ("nodes", "kiam_node_unapplied_messages{node=\"node-a\"}"),
+    ];
+    for enabled in [None, Some("roles"), Some("namespaces"), Some("nodes"), Some("roles,namespaces,nodes")] {
+        let around = Emulated::start().await;
+        let server = enabled.iter().fold(around.server(), |server, kinds| server.flag("--metrics-enable", kinds));
+        let (server, agent) = around.run(server).await;
+        let agent_of_kiam = around.agent(server.addresses().main).flag("--push", false);
+        let asking = around.logs.start("kiam", &agent_of_kiam).await;
+        eventually("the node to be supplied", async || {
+            (value(&metrics(&agent).await, "kiam_stream_connected") == Some(1.0)).then_some(())
+        })
+        .await;
+        let pod = around.run_pod("reader", "reader");
+        assert_eq!(ask_for(asking.addresses().main, pod, "reader").await.status, StatusCode::OK);
+        let shown = metrics(&server).await;
+        for (kind, series) in FAMILIES {
+            let is_enabled = enabled.is_some_and(|kinds| kinds.split(',').any(|enabled| enabled == kind));
+            assert_eq!(value(&shown, series).is_some(), is_enabled, "{series} with {enabled:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_server_tells_whether_kubernetes_and_sts_answer() {
+    let mut around = Emulated::start().await;
+    let (server, agent) = around.run(around.server()).await;
+    let reads = async |series: &str| value(&metrics(&server).await, series);
+    let pod = around.run_pod("reader", "reader");
+    assert_eq!(ask_for(agent.addresses().main, pod, "reader").await.status, StatusCode::OK);
+    assert_eq!((reads("kiam_kubernetes_reachable").await, reads("kiam_sts_reachable").await), (Some(1.0), Some(1.0)));
+    around.sts.set_fault(Scope::Everyone, Fault::Reset);
+    let writer = around.run_pod("writer", "writer");
+    ask_for(agent.addresses().main, writer, "writer").await;
+    assert_eq!(reads("kiam_sts_reachable").await, Some(0.0));
+    around.kube.go_away();
+    eventually("the loss to be noticed", async || {
+        (reads("kiam_kubernetes_reachable").await == Some(0.0)).then_some(())
+    })
+    .await;
+    around.kube.come_back().await.expect("the port is still free");
+    eventually("the return to be noticed", async || {
+        (reads("kiam_kubernetes_reachable").await == Some(1.0)).then_some(())
+    })
+    .await;
+}

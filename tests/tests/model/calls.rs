@@ -45,6 +45,6 @@ pub(crate) fn issuer(server: &Server) -> Issuer {
         resolver: server.resolver.clone(),
         vault: Arc::clone(&server.vault),
         events,
-        metrics: RequestMetrics::new(&registry).expect("metrics"),
+        metrics: RequestMetrics::new(&registry, &[]).expect("metrics"),
     }
 }

@@ -5,6 +5,7 @@ mod ledger;
 mod limits;
 mod routes;
 mod secrets;
+mod series;
 mod transcript;
 mod wire;
 

@@ -2,6 +2,7 @@
 
 mod doors;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use clap::Parser;
@@ -222,4 +223,46 @@ async fn what_is_sampled_is_read_at_most_once_an_interval() {
         sampled.collect();
         assert_eq!(reads.get(), expected, "{advance} s later");
     }
+}
+
+/// A collector with a family that no format can show.
+struct Nameless(Desc);
+
+impl Collector for Nameless {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.0]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = IntCounter::new("kiam_x_total", "X").unwrap().collect();
+        for family in &mut families {
+            family.set_name(String::new());
+        }
+        families
+    }
+}
+
+#[tokio::test]
+async fn a_scrape_that_cannot_be_answered_is_counted() {
+    let running = start().await;
+    let before = ask(running.address, "GET", "/metrics").await;
+    assert_eq!(value(body(&before), "kiam_metric_errors_total"), Some(0.0));
+    let desc = Desc::new("kiam_x_total".into(), "X".into(), Vec::new(), HashMap::new()).unwrap();
+    running.registry.register(Box::new(Nameless(desc))).unwrap();
+    assert_eq!(status(&ask(running.address, "GET", "/metrics").await), "500");
+    let other = ask(running.address, "GET", "/metrics?name[]=kiam_metric_errors_total").await;
+    assert_eq!(value(body(&other), "kiam_metric_errors_total"), Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_runtime_tells_of_its_workers_and_tasks() {
+    let running = start().await;
+    let idle = tokio::spawn(std::future::pending::<()>());
+    let metrics = ask(running.address, "GET", "/metrics").await;
+    let read = |series: &str| value(body(&metrics), series).unwrap();
+    assert_eq!(value(body(&metrics), "kiam_runtime_workers"), Some(2.0));
+    assert!(read("kiam_runtime_alive_tasks") >= 2.0);
+    assert!(read("kiam_runtime_global_queue_depth") >= 0.0);
+    assert!(read("kiam_runtime_busy_seconds_total") >= 0.0);
+    idle.abort();
 }

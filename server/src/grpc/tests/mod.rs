@@ -5,6 +5,7 @@ mod connections;
 mod node_binding;
 mod requests;
 mod scrapers;
+mod series;
 mod streams;
 
 use std::io;
@@ -31,6 +32,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use super::connection::{Limits, serve};
+use super::connections::Connections;
 use super::fleet::Fleet;
 use super::node::Supplier;
 use crate::desk::{self, Desk};
@@ -39,7 +41,7 @@ use crate::events::Recorder;
 use crate::events::fake::FakeEvents;
 use crate::fixtures::{self, namespace, pod, resolver};
 use crate::issue::Issuer;
-use crate::metrics::{BindingMetrics, EventMetrics, RequestMetrics, StreamMetrics};
+use crate::metrics::{BindingMetrics, Costly, EventMetrics, RequestMetrics, StreamMetrics};
 use crate::node_binding::unbound::Unbound;
 use crate::node_binding::{Mode, NodeBinding};
 use crate::sts::fake::FakeSts;
@@ -73,14 +75,23 @@ impl Stand {
     }
 
     async fn with(limits: Limits) -> Self {
-        Self::bound(limits, |metrics| Mode::Off(Unbound::new(metrics.clone()))).await
+        Self::build(limits, &[], off).await
+    }
+
+    async fn with_series(costly: &[Costly]) -> Self {
+        Self::build(NO_LIMITS, costly, off).await
     }
 
     async fn bound(limits: Limits, mode: impl FnOnce(&BindingMetrics) -> Mode) -> Self {
+        Self::build(limits, &[], mode).await
+    }
+
+    async fn build(limits: Limits, costly: &[Costly], mode: impl FnOnce(&BindingMetrics) -> Mode) -> Self {
         let (registry, readiness, shutdown) = (Registry::new(), Readiness::default(), Shutdown::new());
         let pods_listed = readiness.blocker("pods");
         let directory = fixtures::directory();
         let (vault, sts) = fixtures::vault(&registry, &directory);
+        crate::metrics::roles(&registry, &vault, costly).unwrap();
         let events = Arc::new(FakeEvents::default());
         let event_metrics = EventMetrics::new(&registry).unwrap();
         let (recorder, recording) =
@@ -92,7 +103,7 @@ impl Stand {
         tokio::spawn(upkeep::keep(Arc::clone(&vault), shutdown.clone()));
         tokio::spawn(desk::keep(Arc::clone(&desk), shutdown.clone()));
         let fleet = Arc::<Fleet>::default();
-        crate::metrics::fleet(&registry, &fleet).unwrap();
+        crate::metrics::fleet(&registry, &fleet, costly).unwrap();
         let node_binding = Arc::new(NodeBinding::new(mode, Arc::clone(&directory), binding_metrics));
         let supplier = Supplier {
             readiness: readiness.clone(),
@@ -110,7 +121,7 @@ impl Stand {
             resolver: resolver(),
             vault,
             events: recorder,
-            metrics: RequestMetrics::new(&registry).unwrap(),
+            metrics: RequestMetrics::new(&registry, costly).unwrap(),
         };
         let counted = GrpcMetrics::server(&registry, &super::descriptors()).unwrap();
         let health = super::unhealthy().await;
@@ -118,7 +129,9 @@ impl Stand {
         let service = super::service(issuer, supplier, scrapers, &health, &counted).unwrap();
         tokio::spawn(super::keep_health(health, readiness, shutdown.clone()));
         let (channel, incoming, connections) = in_memory();
-        let serving = tokio::spawn(serve(incoming, service, limits, shutdown.clone()));
+        let open = Arc::<Connections>::default();
+        crate::metrics::connections(&registry, &open).unwrap();
+        let serving = tokio::spawn(serve(incoming, service, limits, open, shutdown.clone()));
         pods_listed.clear();
         settle().await;
         Self { directory, desk, sts, events, registry, pods_listed, channel, connections, shutdown, serving }
@@ -156,6 +169,11 @@ impl Stand {
     fn count(&self, series: &str) -> i64 {
         fixtures::count(&self.registry, series)
     }
+}
+
+/// No agent is bound to its node.
+fn off(metrics: &BindingMetrics) -> Mode {
+    Mode::Off(Unbound::new(metrics.clone()))
 }
 
 /// A channel whose connections arrive at the stream, and how many it has opened.

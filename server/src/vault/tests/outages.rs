@@ -133,3 +133,31 @@ async fn credentials_that_arrive_expired_are_an_error() {
     let error = stand.get("reader").await.unwrap_err();
     assert!(error.message.contains("expired"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn sts_is_reachable_for_as_long_as_it_answers_whatever_it_says() {
+    let stand = Stand::new();
+    assert_eq!(stand.count("kiam_sts_reachable"), 1, "nobody has asked");
+    for (number, (kind, wanted)) in [
+        (StsErrorKind::Unavailable, 0),
+        (StsErrorKind::Refused, 1),
+        (StsErrorKind::OwnCredentials, 1),
+        (StsErrorKind::Throttled, 1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        stand.sts.fail_all(Some(kind));
+        stand.error_kind(&format!("role-{number}")).await;
+        assert_eq!(stand.count("kiam_sts_reachable"), wanted, "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_in_the_vault_and_in_line_is_counted_and_what_is_held_is_not_waited_for() {
+    let stand = Stand::new();
+    for _ in 0..3 {
+        stand.key("reader").await;
+    }
+    assert_eq!((stand.count("kiam_vault_wait_seconds_count"), stand.count("kiam_vault_queue_seconds_count")), (1, 1));
+}

@@ -20,8 +20,8 @@ use super::Stand;
 use crate::directory::change::Change;
 
 /// An agent with a stream.
-struct Agent {
-    says: mpsc::Sender<NodeMessage>,
+pub(super) struct Agent {
+    pub(super) says: mpsc::Sender<NodeMessage>,
     told: Streaming<kiam_proto::node::ServerMessage>,
     sequence: u64,
 }
@@ -37,7 +37,7 @@ fn hello(node: &str) -> NodeMessage {
 }
 
 impl Stand {
-    async fn sync(&self, node: &str) -> Result<Agent, tonic::Status> {
+    pub(super) async fn sync(&self, node: &str) -> Result<Agent, tonic::Status> {
         self.sync_with(hello(node)).await
     }
 
@@ -51,7 +51,7 @@ impl Stand {
     }
 
     /// An agent of `node-1` that has its snapshot.
-    async fn synced(&self) -> Agent {
+    pub(super) async fn synced(&self) -> Agent {
         let mut agent = self.sync("node-1").await.unwrap();
         agent.snapshot().await;
         agent
