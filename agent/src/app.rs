@@ -18,9 +18,10 @@ use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::args::{AgentArgs, AgentInvocation, InterceptCommand};
+use crate::args::{AgentArgs, AgentCommand, InterceptCommand};
 use crate::config::{self, Config, Limits};
 use crate::descriptors;
+use crate::doctor;
 use crate::error::StartError;
 use crate::http::Front;
 use crate::http::imds::Imds;
@@ -52,7 +53,7 @@ const TELL_OF_LIMITS_EVERY: Duration = Duration::from_mins(1);
 /// The whole program: reads the command line, runs until SIGTERM, and says how it went.
 pub fn run() -> ExitCode {
     tls::install_crypto_provider();
-    let invocation: AgentInvocation = args::parse_or_exit("agent");
+    let invocation: Invocation<AgentArgs, AgentCommand> = args::parse_or_exit("agent");
     privilege::keep_to_start();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(privilege::keep_nothing).build();
@@ -64,11 +65,10 @@ pub fn run() -> ExitCode {
         }
     };
     match invocation {
-        AgentInvocation::Intercept(command) => runtime.block_on(intercept(&command)),
-        AgentInvocation::Usual(usual) => match *usual {
-            Invocation::Health(args) => runtime.block_on(health::run(*args)),
-            Invocation::Run(args) => runtime.block_on(serve(args)),
-        },
+        Invocation::Run(args) => runtime.block_on(serve(args)),
+        Invocation::Health(args) => runtime.block_on(health::run(*args)),
+        Invocation::Command(AgentCommand::Intercept(command)) => runtime.block_on(intercept(&command)),
+        Invocation::Command(AgentCommand::Doctor(args)) => runtime.block_on(doctor::run(*args)),
     }
 }
 

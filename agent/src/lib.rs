@@ -6,6 +6,7 @@ pub mod app;
 mod args;
 pub mod config;
 mod descriptors;
+mod doctor;
 mod document;
 mod error;
 mod http;

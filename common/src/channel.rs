@@ -1,5 +1,6 @@
 //! gRPC channels to one address of the server, over mutual TLS.
 
+use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,10 +13,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use crate::args::KeepaliveArgs;
+use crate::reason::Refusal;
 use crate::tls::Identity;
 
 /// A lazily connected HTTP/2 channel to `address`, which must show a certificate for `host` (a name or an address).
@@ -38,6 +41,16 @@ pub fn connect_lazily(
         }
     });
     endpoint(keepalive).connect_with_connector_lazy(connector)
+}
+
+/// Why a call failed, in one line: the words of the server, or the last of the causes why it could not be asked, which
+/// tonic wraps.
+pub fn why(status: &Status) -> String {
+    let Some(mut cause) = status.source() else { return Refusal::from_status(status).message };
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
 }
 
 fn too_slow(connect_timeout: Duration) -> io::Error {

@@ -44,6 +44,11 @@ impl Clock {
     }
 }
 
+/// The instant of an HTTP `Date` header.
+pub fn parse_http_date(text: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
 /// How long the machine has been suspended since it was started.
 fn suspended() -> Duration {
     let since_boot = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
@@ -54,6 +59,13 @@ fn suspended() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_date_of_an_http_answer_is_read() {
+        let read = parse_http_date("Sun, 22 Nov 2026 05:18:42 GMT");
+        assert_eq!(read, Some("2026-11-22T05:18:42Z".parse().unwrap()));
+        assert_eq!(parse_http_date("now"), None);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn moves_with_tokio_time() {

@@ -1,6 +1,5 @@
 //! `health`: asks a server whether it is well, for probes and for people. In both binaries, as in Kiam.
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use kiam_proto::kiam::kiam_service_client::KiamServiceClient;
 use tokio::time::{sleep, timeout};
 
 use crate::args::{LogArgs, OpsArgs, ServerAddressArgs, TlsArgs, USAGE_EXIT_CODE, parse_duration};
-use crate::channel::connect_lazily;
+use crate::channel::{connect_lazily, why};
 use crate::telemetry;
 use crate::tls::{Identity, install_crypto_provider};
 
@@ -132,17 +131,8 @@ async fn ask(address: SocketAddr, server: &ServerAddressArgs, identity: &Arc<Ide
     match KiamServiceClient::new(channel).get_health(GetHealthRequest {}).await {
         Ok(status) if status.get_ref().message == WELL => Ok(()),
         Ok(status) => Err(format!("{address} said {:?}", status.get_ref().message)),
-        Err(status) => Err(format!("{address}: {}", root_cause(&status))),
+        Err(status) => Err(format!("{address}: {}", why(&status))),
     }
-}
-
-/// The last of an error's causes: tonic wraps the one that says something.
-fn root_cause(error: &dyn Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

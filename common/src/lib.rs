@@ -12,6 +12,7 @@ pub mod listen;
 pub mod ops;
 pub mod rarely;
 pub mod reason;
+pub mod report;
 pub mod review;
 pub mod role;
 pub mod secret;

@@ -28,6 +28,7 @@ use tower::BoxError;
 use tower::util::MapResultLayer;
 
 use crate::args::ServerArgs;
+use crate::command::ServerCommand;
 use crate::config::{BaseArnSource, Config, NamespacePolicySetting, NodeBindingSetting};
 use crate::desk::{self, Desk};
 use crate::directory::Directory;
@@ -37,6 +38,7 @@ use crate::events::kubernetes::KubernetesEvents;
 use crate::grpc::connections::Connections;
 use crate::grpc::fleet::Fleet;
 use crate::grpc::node::Supplier;
+use crate::grpc::operators::Operators;
 use crate::grpc::{self, connection};
 use crate::issue::Issuer;
 use crate::metrics::{self, BindingMetrics, EventMetrics, RequestMetrics, StreamMetrics, VaultMetrics, WatchMetrics};
@@ -132,7 +134,7 @@ impl Running {
 /// The program: reads the command line, serves until SIGTERM.
 pub fn run() -> ExitCode {
     install_crypto_provider();
-    let invocation = parse_or_exit::<Invocation<ServerArgs>>("server");
+    let invocation = parse_or_exit::<Invocation<ServerArgs, ServerCommand>>("server");
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("cannot start the runtime: {error}"), 1),
@@ -140,6 +142,7 @@ pub fn run() -> ExitCode {
     match invocation {
         Invocation::Health(args) => runtime.block_on(health::run(*args)),
         Invocation::Run(args) => runtime.block_on(serve(args)),
+        Invocation::Command(command) => runtime.block_on(command.run()),
     }
 }
 
@@ -225,7 +228,8 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let issuer = Issuer { readiness: readiness.clone(), node_binding, directory, resolver, vault, events, metrics };
     let health = grpc::unhealthy().await;
     let counted = GrpcMetrics::server(&registry, &grpc::descriptors())?;
-    let service = grpc::service(Arc::new(issuer), Arc::new(supplier), scrapers, &health, &counted)?;
+    let operators = Operators::beside(Arc::clone(&identity));
+    let service = grpc::service(Arc::new(issuer), Arc::new(supplier), scrapers, operators, &health, &counted)?;
     tasks.spawn(grpc::keep_health(health, readiness, shutdown.clone()));
     let (grpc_addr, ops_addr) = (listener.local_addr().map_err(StartError::Listen)?, ops.as_ref().map(Ops::local_addr));
     let incoming = accept(listener, identity, shutdown.clone());
@@ -299,22 +303,24 @@ async fn supervise(mut parts: Parts, shutdown: Shutdown) -> Result<(), Broken> {
 
 /// `reachable` is 1 while the API answers.
 async fn kubernetes(kubeconfig: Option<&Path>, reachable: IntGauge) -> Result<kube::Client, StartError> {
-    let config = match kubeconfig {
-        None => kube::Config::incluster()
-            .map_err(|error| StartError::Kubeconfig(format!("not given, and this is not inside a cluster: {error}")))?,
-        Some(file) => {
-            let unusable = |error| StartError::Kubeconfig(format!("{}: {}", file.display(), told(&error)));
-            let kubeconfig = Kubeconfig::read_from(file).map_err(unusable)?;
-            let options = KubeConfigOptions::default();
-            kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)?
-        }
-    };
+    let config = kubernetes_config(kubeconfig).await?;
     let outcome = move |outcome: Result<http::Response<_>, BoxError>| {
         let has_answered = outcome.as_ref().is_ok_and(|answer| !answer.status().is_server_error());
         reachable.set(has_answered.into());
         outcome
     };
     Ok(ClientBuilder::try_from(config)?.with_layer(&MapResultLayer::new(outcome)).build())
+}
+
+/// The way to the Kubernetes API: by a file, or inside a cluster.
+pub(crate) async fn kubernetes_config(kubeconfig: Option<&Path>) -> Result<kube::Config, StartError> {
+    let Some(file) = kubeconfig else {
+        let outside = |error| StartError::Kubeconfig(format!("not given, and this is not inside a cluster: {error}"));
+        return kube::Config::incluster().map_err(outside);
+    };
+    let unusable = |error| StartError::Kubeconfig(format!("{}: {}", file.display(), told(&error)));
+    let kubeconfig = Kubeconfig::read_from(file).map_err(unusable)?;
+    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(unusable)
 }
 
 /// kube's report of a file that it cannot parse shows the file, and in it perhaps a token.

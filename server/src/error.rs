@@ -31,6 +31,9 @@ pub enum Error {
     /// The request's IP cannot be parsed.
     #[error("{0:?} is not an IP address")]
     BadIp(String),
+    /// The request is about no pod.
+    #[error("no pod is named: expected its namespace and name, or its IP address")]
+    BadSubject,
     /// The request's role cannot be resolved.
     #[error("the requested role cannot be resolved: {0}")]
     BadRole(#[source] ArnError),
@@ -76,7 +79,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::NotReady { .. } | Self::Stopping | Self::NamespaceUnknown(_) => Reason::ServerNotReady,
-            Self::BadHello(_) | Self::BadIp(_) | Self::BadRole(_) => Reason::BadRequest,
+            Self::BadHello(_) | Self::BadIp(_) | Self::BadSubject | Self::BadRole(_) => Reason::BadRequest,
             Self::PodNotFound(_) => Reason::PodNotFound,
             Self::PodAmbiguous { .. } => Reason::PodAmbiguous,
             Self::NoRole => Reason::NoRole,

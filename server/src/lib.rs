@@ -3,11 +3,13 @@
 
 pub mod app;
 pub mod args;
+pub mod command;
 pub mod config;
 pub mod desk;
 pub mod directory;
 pub mod error;
 pub mod events;
+pub mod explain;
 #[cfg(test)]
 mod fixtures;
 pub mod grpc;

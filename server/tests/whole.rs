@@ -28,6 +28,7 @@ use kiam_proto::node::server_message::Message;
 use kiam_proto::node::{Hello, ListNodesRequest, NodeMessage};
 use kiam_server::app::{Running, StartError, start};
 use kiam_server::args::ServerArgs;
+use kiam_server::command::ServerCommand;
 use kiam_server::config::Config;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -52,9 +53,9 @@ fn config(tls: &TlsArgs, kubeconfig: &Path, more: &[&str]) -> Config {
         "--region=eu-west-1".into(),
     ];
     let argv = ["kiam-server".to_owned()].into_iter().chain(flags).chain(more.iter().map(ToString::to_string));
-    match try_parse_from::<Invocation<ServerArgs>>("server", argv.map(Into::into)).unwrap() {
+    match try_parse_from::<Invocation<ServerArgs, ServerCommand>>("server", argv.map(Into::into)).unwrap() {
         Invocation::Run(parsed) => Config::try_from(parsed).unwrap(),
-        Invocation::Health(_) => panic!("not asked for"),
+        other => panic!("not asked for: {other:?}"),
     }
 }
 

@@ -1,9 +1,7 @@
 //! The flags of the interception, and the command line that has them without the agent's others.
 
-use clap::{ArgAction, ArgMatches, Args, Command, CommandFactory, Error, FromArgMatches, Parser, ValueEnum};
-use kiam_common::args::Invocation;
+use clap::{ArgAction, Args, ValueEnum};
 
-use super::AgentArgs;
 use crate::intercept::command::Action;
 use crate::intercept::{Hosts, Interception, Interfaces, Method, Plan};
 
@@ -117,42 +115,5 @@ impl InterceptCommand {
     pub(crate) fn interception(&self) -> Result<Interception, String> {
         let none = "--intercept: expected one of nftables, iptables";
         self.flags.interception(self.port)?.ok_or_else(|| none.into())
-    }
-}
-
-/// The agent's command line: its own flags, `intercept`, or `health`.
-#[derive(Clone, Debug)]
-pub(crate) enum AgentInvocation {
-    /// The agent, or what every program has.
-    Usual(Box<Invocation<AgentArgs>>),
-    /// The rules alone.
-    Intercept(InterceptCommand),
-}
-
-const INTERCEPT: &str = "intercept";
-
-impl Parser for AgentInvocation {}
-
-impl CommandFactory for AgentInvocation {
-    fn command() -> Command {
-        Invocation::<AgentArgs>::command().subcommand(InterceptCommand::augment_args(Command::new(INTERCEPT)))
-    }
-
-    fn command_for_update() -> Command {
-        Self::command()
-    }
-}
-
-impl FromArgMatches for AgentInvocation {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        match matches.subcommand_matches(INTERCEPT) {
-            Some(matches) => InterceptCommand::from_arg_matches(matches).map(Self::Intercept),
-            None => Invocation::from_arg_matches(matches).map(|usual| Self::Usual(Box::new(usual))),
-        }
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
     }
 }

@@ -1,14 +1,16 @@
 //! The agent's flags, with Kiam's names and defaults; `config.rs` makes values of them.
 
 mod digest;
+mod doctor;
 mod intercept;
 mod limits;
 mod supply;
 
 use std::net::IpAddr;
 
-use clap::{ArgAction, Parser};
-pub(crate) use intercept::{AgentInvocation, InterceptArgs, InterceptCommand};
+use clap::{ArgAction, Parser, Subcommand};
+pub(crate) use doctor::DoctorArgs;
+pub(crate) use intercept::{InterceptArgs, InterceptCommand};
 use kiam_common::args::{LogArgs, OpsArgs, ServerAddressArgs, TlsArgs};
 use limits::LimitArgs;
 pub(crate) use supply::SupplyArgs;
@@ -80,6 +82,15 @@ pub(crate) struct AgentArgs {
     /// The instance metadata service behind the agent; default also from `AWS_EC2_METADATA_SERVICE_ENDPOINT`
     #[arg(long, value_name = "URL", default_value = metadata_endpoint(), value_parser = Endpoint::parse)]
     pub(crate) metadata_endpoint: Endpoint,
+}
+
+/// What the agent's program does beside `health`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Writes, judges or takes away the rules once: for init containers and for people
+    Intercept(InterceptCommand),
+    /// Looks for what keeps an agent with these flags from its work on this node; ends with 0 if nothing does
+    Doctor(Box<DoctorArgs>),
 }
 
 /// Where AWS SDKs are told to find the service, so that the agent finds it there too.
@@ -208,7 +219,17 @@ mod tests {
     #[test]
     fn health_has_flags_of_its_own() {
         let argv = ["kiam", "health", "--cert=c", "--key=k", "--ca=a", "--timeout=5s"].map(OsString::from);
-        let invocation: Invocation<AgentArgs> = parse("agent", argv, &|_| None).unwrap();
+        let invocation: Invocation<AgentArgs, AgentCommand> = parse("agent", argv, &|_| None).unwrap();
         assert!(matches!(invocation, Invocation::Health(_)));
+    }
+
+    #[test]
+    fn the_doctor_takes_the_agents_flags_and_a_few_of_its_own() {
+        let argv = ["kiam", "agent", "doctor", "--cert=c", "--key=k", "--ca=a", "--no-push", "--json", "--timeout=2s"];
+        let invocation: Invocation<AgentArgs, AgentCommand> =
+            parse("agent", argv.map(OsString::from), &|_| None).unwrap();
+        let Invocation::Command(AgentCommand::Doctor(doctor)) = invocation else { panic!("{invocation:?}") };
+        assert!(doctor.json && !doctor.agent.supply.push);
+        assert_eq!((doctor.timeout, doctor.token_audience.as_str()), (Duration::from_secs(2), "kiam-server"));
     }
 }

@@ -66,7 +66,8 @@ async fn act(action: Action, backend: &mut dyn Backend, plan: &Plan) -> Result<(
     }
 }
 
-fn told(found: &Found) -> String {
+/// What is there, in words.
+pub(crate) fn told(found: &Found) -> String {
     match found {
         Found::Whole { caught, closed } => {
             format!("the rules are whole; {caught} connections were caught, {closed} packets dropped")

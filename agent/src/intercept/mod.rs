@@ -24,6 +24,7 @@ pub use interface::Interfaces;
 pub use rule::{Hosts, Plan};
 
 use self::backend::Backend;
+pub(crate) use self::backend::Found;
 
 /// What writes the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,11 @@ impl Interception {
             Method::Nftables => Box::new(nftables::Nftables::new(&self.plan)),
             Method::Iptables => Box::new(iptables::Iptables::new(&self.plan)),
         }
+    }
+
+    /// Looks at what is there.
+    pub(crate) async fn found(&self) -> Result<Found, Error> {
+        self.backend().check().await
     }
 
     /// The node's addresses that requests are sent to.

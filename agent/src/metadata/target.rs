@@ -1,6 +1,8 @@
 //! Where a request to the instance metadata service goes: which host, and how a canonical path is written. Used by
 //! `mod.rs`; tests of the encoding say what can never be in a request line.
 
+use std::fmt;
+
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
@@ -23,6 +25,12 @@ impl Endpoint {
     /// Host and port.
     pub(super) fn authority(&self) -> &Authority {
         &self.0
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.0)
     }
 }
 

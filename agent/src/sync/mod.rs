@@ -1,5 +1,6 @@
 //! The agent's connections to the servers: `stream` supplies the ledger through them, `unary` asks through them.
 
+pub(crate) mod claims;
 pub(crate) mod decode;
 pub(crate) mod endpoint;
 pub(crate) mod endpoints;

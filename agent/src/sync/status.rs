@@ -1,18 +1,16 @@
 //! What a gRPC status says: a refusal of the server's own, or that it could not be reached. Read by `unary` and by
 //! `stream`.
 
+use kiam_common::channel::why;
 use kiam_common::reason::{Reason, Refusal};
 use tonic::Status;
 
 /// Reads a status: one of the transport has a source, one that a server sent has none.
 pub(crate) fn refusal(status: &Status) -> Refusal {
-    let Some(mut cause) = std::error::Error::source(status) else {
-        return Refusal::from_status(status);
-    };
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+    match std::error::Error::source(status) {
+        None => Refusal::from_status(status),
+        Some(_) => unreachable(&why(status)),
     }
-    unreachable(&cause.to_string())
 }
 
 /// No server could be asked in time.

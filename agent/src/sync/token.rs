@@ -17,8 +17,13 @@ use kiam_common::shutdown::Shutdown;
 use tokio::time::{MissedTickBehavior, interval};
 use tower::Service;
 
+use super::claims::Claims;
+
 /// How often the file is read again.
 const READ_EVERY: Duration = Duration::from_secs(5);
+
+/// What stands in front of a token in the header.
+const SCHEME: &str = "Bearer ";
 
 /// Why there is no token: one line that names the flag and the file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +70,12 @@ impl TokenFile {
         }
     }
 
+    /// What the token says of itself; nobody has checked that it is true.
+    pub(crate) fn claims(&self) -> Option<Claims> {
+        let header = self.header.load();
+        Claims::of(header.to_str().ok()?.strip_prefix(SCHEME)?)
+    }
+
     fn take(&self, header: HeaderValue) {
         if header != **self.header.load() {
             self.header.store(Arc::new(header));
@@ -83,7 +94,7 @@ async fn read(path: &Path) -> Result<HeaderValue, TokenError> {
     if token.is_empty() {
         return Err(wrong("it is empty".into()));
     }
-    let header = Secret::new(format!("Bearer {token}"));
+    let header = Secret::new(format!("{SCHEME}{token}"));
     let mut header = HeaderValue::from_str(header.expose()).map_err(|_| wrong("it is no token".into()))?;
     header.set_sensitive(true);
     Ok(header)

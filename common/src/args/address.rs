@@ -40,6 +40,12 @@ impl FromStr for HostPort {
     }
 }
 
+/// A name or an address that a server's certificate may be for.
+pub fn parse_server_name(text: &str) -> Result<String, String> {
+    let wrong = |_| "expected a DNS name or an IP address, such as kiam-server.kube-system.svc".to_owned();
+    ServerName::try_from(text).map(|_| text.to_owned()).map_err(wrong)
+}
+
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, port } = self;

@@ -1,27 +1,28 @@
-//! What a binary was started for: its program, or `health`.
+//! What a binary was started for: its program, `health`, or a command of its own.
 
-use clap::{ArgMatches, Args, Command, CommandFactory, Error, FromArgMatches, Parser};
+use clap::{ArgMatches, Args, Command, CommandFactory, Error, FromArgMatches, Parser, Subcommand};
 
 use crate::health::HealthArgs;
 
-/// The command line of a binary: the flags `C` of its program, or `health` with its own.
+/// The command line of a binary: the flags `C` of its program, `health` with its own, or one of the commands `S`.
 #[derive(Clone, Debug)]
-pub enum Invocation<C> {
+pub enum Invocation<C, S> {
     /// Run the program.
     Run(C),
     /// Ask a server whether it is well.
     Health(Box<HealthArgs>),
+    /// Do one thing, and end.
+    Command(S),
 }
 
 const HEALTH: &str = "health";
 
-impl<C: Parser> Parser for Invocation<C> {}
+impl<C: Parser, S: Subcommand> Parser for Invocation<C, S> {}
 
-impl<C: Parser> CommandFactory for Invocation<C> {
+impl<C: Parser, S: Subcommand> CommandFactory for Invocation<C, S> {
     fn command() -> Command {
         let health = Command::new(HEALTH).about("Asks a server whether it is well: prints ok, or exits with 1");
-        C::command()
-            .subcommand(HealthArgs::augment_args(health))
+        S::augment_subcommands(C::command().subcommand(HealthArgs::augment_args(health)))
             .subcommand_negates_reqs(true)
             .args_conflicts_with_subcommands(true)
             .disable_help_subcommand(true)
@@ -32,10 +33,11 @@ impl<C: Parser> CommandFactory for Invocation<C> {
     }
 }
 
-impl<C: Parser> FromArgMatches for Invocation<C> {
+impl<C: Parser, S: Subcommand> FromArgMatches for Invocation<C, S> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        match matches.subcommand_matches(HEALTH) {
-            Some(matches) => HealthArgs::from_arg_matches(matches).map(|args| Self::Health(Box::new(args))),
+        match matches.subcommand() {
+            Some((HEALTH, matches)) => HealthArgs::from_arg_matches(matches).map(|args| Self::Health(Box::new(args))),
+            Some(_) => S::from_arg_matches(matches).map(Self::Command),
             None => C::from_arg_matches(matches).map(Self::Run),
         }
     }

@@ -17,7 +17,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::process;
 
-pub use address::HostPort;
+pub use address::{HostPort, parse_server_name};
 pub use duration::parse_duration;
 pub use error::ParseError;
 pub use groups::{KeepaliveArgs, LogArgs, OpsArgs, ServerAddressArgs, TlsArgs};

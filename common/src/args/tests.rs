@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, Subcommand};
 
 use super::*;
 use crate::telemetry::Level;
@@ -24,9 +24,15 @@ struct Program {
     default_on: bool,
 }
 
+/// The commands beside `health`.
+#[derive(Subcommand, Debug)]
+enum Other {
+    Sing,
+}
+
 const FILES: [&str; 3] = ["--cert=/c", "--key=/k", "--ca=/a"];
 
-fn with(words: &[&str], environment: &[(&str, &str)]) -> Result<Invocation<Program>, ParseError> {
+fn with(words: &[&str], environment: &[(&str, &str)]) -> Result<Invocation<Program, Other>, ParseError> {
     let argv = ["kiam"].iter().chain(words).map(OsString::from);
     parse("agent", argv, &|name| environment.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
 }
@@ -35,7 +41,7 @@ fn program(words: &[&str], environment: &[(&str, &str)]) -> Program {
     let words: Vec<&str> = words.iter().chain(&FILES).copied().collect();
     match with(&words, environment).unwrap() {
         Invocation::Run(program) => program,
-        Invocation::Health(health) => panic!("{health:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

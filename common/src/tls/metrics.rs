@@ -81,7 +81,7 @@ impl Collector for CertificateMetrics {
 }
 
 /// Whether the other side, trusting the same authorities, would take the certificate now, but for its names.
-fn verify(material: &Material, side: Side, now: Timestamp) -> Result<(), rustls::Error> {
+pub(super) fn verify(material: &Material, side: Side, now: Timestamp) -> Result<(), rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let (leaf, intermediates) = material.chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
     let now = UnixTime::since_unix_epoch(Duration::try_from(now.as_duration()).unwrap_or_default());

@@ -7,6 +7,7 @@
 //! of a removed authority resume its session.
 
 mod accept;
+mod caller;
 mod files;
 mod material;
 mod metrics;
@@ -17,10 +18,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
 pub use accept::accept;
 pub(crate) use accept::handshake;
+pub use caller::has_name;
 pub use files::Files;
 pub use material::TlsError;
 pub use metrics::Side;
@@ -79,6 +83,17 @@ impl Identity {
     /// When the certificate ends, or one that it chains to: seconds since 1970, UTC.
     pub fn not_after(&self) -> i64 {
         self.current.load().expires.as_second()
+    }
+
+    /// Whether this is the program's own certificate: who shows it on a connection has its private key.
+    pub fn is_own(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.current.load().chain.first() == Some(certificate)
+    }
+
+    /// Whether the other side, trusting the same authorities, would take the certificate now, but for its names; or why
+    /// not.
+    pub fn verify(&self, side: Side, now: Timestamp) -> Result<(), String> {
+        metrics::verify(&self.current.load(), side, now).map_err(|error| error.to_string())
     }
 
     /// Counts the reloads. Connections that were made before a change go on with what they have; who holds some for

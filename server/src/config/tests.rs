@@ -6,6 +6,7 @@ use kiam_common::args::{Invocation, try_parse_from};
 
 use super::{BaseArnSource, Config, NamespacePolicySetting};
 use crate::args::ServerArgs;
+use crate::command::ServerCommand;
 use crate::grpc::connection::Limits;
 use crate::metrics::Costly;
 
@@ -15,10 +16,10 @@ const BASE: &str = "--role-base-arn=arn:aws:iam::123456789012:role/";
 /// The configuration that a command line gives, or the line that says what is wrong with it.
 fn configured(flags: &[&str]) -> Result<Config, String> {
     let argv = ["kiam-server", "server", "--cert=c", "--key=k", "--ca=a"].into_iter().chain(flags.iter().copied());
-    let invocation = try_parse_from::<Invocation<ServerArgs>>("server", argv.map(Into::into));
+    let invocation = try_parse_from::<Invocation<ServerArgs, ServerCommand>>("server", argv.map(Into::into));
     match invocation.map_err(|error| error.to_string())? {
         Invocation::Run(parsed) => Config::try_from(parsed).map_err(|error| error.to_string()),
-        Invocation::Health(_) => panic!("not asked for"),
+        other => panic!("not asked for: {other:?}"),
     }
 }
 
@@ -160,6 +161,6 @@ fn counts_and_regions_must_make_sense() {
 #[test]
 fn health_is_a_command_of_the_server_too() {
     let argv = ["kiam-server", "health", "--cert=c", "--key=k", "--ca=a", "--server-address=localhost:443"];
-    let invocation = try_parse_from::<Invocation<ServerArgs>>("server", argv.map(Into::into));
+    let invocation = try_parse_from::<Invocation<ServerArgs, ServerCommand>>("server", argv.map(Into::into));
     assert!(matches!(invocation, Ok(Invocation::Health(_))));
 }

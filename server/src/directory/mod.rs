@@ -10,6 +10,7 @@
 //! until the new one is complete.
 
 mod by;
+pub mod bystanders;
 pub mod change;
 pub mod entitlement;
 mod few;
@@ -17,6 +18,7 @@ mod hosts;
 mod intern;
 pub mod namespaces;
 pub mod pods;
+pub mod sighting;
 #[cfg(test)]
 mod tests;
 pub mod uid;

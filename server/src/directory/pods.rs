@@ -3,7 +3,8 @@
 //!
 //! Only pods that can have an identity of their own are in it. A finished pod (Succeeded or Failed) keeps its IP in
 //! the API although another pod may have it by now, and a pod on the host's network has the node's IP, which says
-//! nothing about which of the node's processes is asking: neither is indexed.
+//! nothing about which of the node's processes is asking: neither is indexed; of both it is only known that they are
+//! there ([`super::bystanders`]).
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use kiam_common::role::RoleIdentity;
 
 use super::by::{By, Name, Uid};
+use super::bystanders::{Apart, Bystanders};
 use super::change::{Address, Change, Demand, Touched};
 use super::few::Few;
 use super::hosts::HostIndex;
@@ -59,6 +61,13 @@ pub struct Pod {
     ips: Few<IpAddr>,
 }
 
+impl Pod {
+    /// Its addresses, in canonical form.
+    pub fn ips(&self) -> &[IpAddr] {
+        self.ips.as_slice()
+    }
+}
+
 /// How many pods with the same IP are named.
 const NAMED: usize = 4;
 
@@ -82,6 +91,7 @@ pub struct PodIndex {
     by_node: HashMap<Arc<str>, Vec<Arc<Pod>>>,
     /// How many pods of each namespace ask for each role identity.
     by_identity: HashMap<Arc<RoleIdentity>, HashMap<Arc<str>, usize>>,
+    bystanders: Bystanders,
     hosts: HostIndex,
     texts: Interner,
 }
@@ -90,13 +100,18 @@ impl PodIndex {
     /// Takes in what the API says of a pod now. It asks only for what it did not ask for before.
     pub fn apply(&mut self, fields: &PodFields, resolver: &Resolver) -> Change {
         self.note_host(fields);
-        let pod = (!fields.finished && !fields.host_network).then(|| Arc::new(self.pod(fields, resolver)));
-        if pod.is_some() && pod.as_ref() == self.with_uid(&fields.uid.as_str().into()) {
+        let (uid, apart) = (PodUid::from(fields.uid.as_str()), Apart::of(fields));
+        let pod = apart.is_none().then(|| Arc::new(self.pod(fields, resolver)));
+        if pod.is_some() && pod.as_ref() == self.with_uid(&uid) {
             return Change::default();
         }
         // A name belongs to one pod at a time: whatever had it is gone, even if its deletion was never seen.
         let (before, mut touched) = self.remove_named(&fields.namespace, &fields.name);
-        touched.extend(self.delete(&fields.uid.as_str().into()));
+        touched.extend(self.delete(&uid));
+        if let Some(apart) = apart {
+            let namespace = self.texts.share(&fields.namespace);
+            self.bystanders.insert(uid, namespace, &fields.name, apart);
+        }
         let Some(pod) = pod else { return touched.into() };
         self.insert(&pod);
         touched.extend(self.addresses_beside(&pod));
@@ -110,6 +125,7 @@ impl PodIndex {
     /// Forgets a pod. A deletion that arrives after the name was taken over by another pod changes nothing. Returns
     /// the addresses whose pods are others than before.
     pub fn delete(&mut self, uid: &PodUid) -> Vec<Address> {
+        self.bystanders.remove(uid);
         let Some(pod) = self.with_uid(uid).map(Arc::clone) else { return Vec::new() };
         let touched = self.addresses_beside(&pod);
         self.remove(&pod);
@@ -118,7 +134,18 @@ impl PodIndex {
 
     /// Forgets whichever pod has a name. Returns the addresses whose pods are others than before.
     pub fn delete_named(&mut self, namespace: &str, name: &str) -> Vec<Address> {
+        self.bystanders.remove_named(namespace, name);
         self.remove_named(namespace, name).1
+    }
+
+    /// The pod with a name.
+    pub fn named(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
+        self.by_name.get(namespace)?.get(name).map(|found| &found.pod)
+    }
+
+    /// Why the pod with a name has no identity of its own, if it is known for that.
+    pub fn apart(&self, namespace: &str, name: &str) -> Option<Apart> {
+        self.bystanders.named(namespace, name)
     }
 
     /// Which pod has an IP.
@@ -232,8 +259,7 @@ impl PodIndex {
     }
 
     fn remove_named(&mut self, namespace: &str, name: &str) -> (Option<Arc<Pod>>, Vec<Address>) {
-        let pod = self.by_name.get(namespace).and_then(|names| names.get(name));
-        let pod = pod.map(|found| Arc::clone(&found.pod));
+        let pod = self.named(namespace, name).map(Arc::clone);
         let touched = pod.as_ref().map(|pod| self.delete(&pod.uid)).unwrap_or_default();
         (pod, touched)
     }

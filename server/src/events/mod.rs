@@ -125,6 +125,7 @@ impl Recorder {
             | Error::Stopping
             | Error::BadHello(_)
             | Error::BadIp(_)
+            | Error::BadSubject
             | Error::BadRole(_)
             | Error::PodNotFound(_)
             | Error::PodAmbiguous { .. }

@@ -1,5 +1,5 @@
-//! `kiam.node.v1.Fleet`, and the streams that it tells of: which nodes this server supplies now, and how their agents
-//! are.
+//! The streams that are open: which nodes this server supplies now, and how their agents are. [`super::view`] tells of
+//! them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use kiam_proto::encoding::node as wire;
-use tonic::{Request, Response};
+
+use crate::explain::{Said, Supplied};
 
 /// The version of this server, to compare those of agents with.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -82,6 +83,13 @@ impl Fleet {
         nodes
     }
 
+    /// What the agent of a node said last, on whichever of its streams that was.
+    pub(super) fn agent_of(&self, node: &str) -> Option<Supplied> {
+        let open = self.open();
+        let of_node = open.streams.values().filter(|connected| *connected.node == *node);
+        of_node.map(|connected| connected.supplied()).max_by_key(|supplied| supplied.heard_at)
+    }
+
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,6 +117,23 @@ impl Connected {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn supplied(&self) -> Supplied {
+        let heard = self.last_heard();
+        Supplied {
+            version: self.hello.agent_version.clone(),
+            heard_at: heard.at,
+            sent: self.sent.load(Ordering::Relaxed),
+            said: heard.status.map(|status| Said {
+                applied: status.applied_sequence,
+                rules_are_whole: match status.interception() {
+                    wire::Interception::Unspecified => None,
+                    wire::Interception::Healthy => Some(true),
+                    wire::Interception::Broken => Some(false),
+                },
+            }),
+        }
+    }
+
     fn to_wire(&self) -> wire::Node {
         let (last_seen, status) = {
             let heard = self.last_heard();
@@ -125,18 +150,5 @@ impl Connected {
             status,
             binding: self.binding.into(),
         }
-    }
-}
-
-/// The service.
-pub(super) struct FleetView(pub(super) Arc<Fleet>);
-
-#[tonic::async_trait]
-impl wire::fleet_server::Fleet for FleetView {
-    async fn list_nodes(
-        &self,
-        _: Request<wire::ListNodesRequest>,
-    ) -> Result<Response<wire::ListNodesResponse>, tonic::Status> {
-        Ok(Response::new(wire::ListNodesResponse { nodes: self.0.list(), server_version: VERSION.into() }))
     }
 }

@@ -1,6 +1,7 @@
 //! The gRPC side: [`kiam`] decodes, calls [`crate::issue`] and encodes; [`node`] supplies agents with what
-//! [`crate::desk`] says, and [`fleet`] tells of them; [`scrapers`] tells agents who may read metrics; [`status`] is how errors leave; [`connection`] drives each
-//! connection. Health and server reflection (v1 and v1alpha) stand beside the service.
+//! [`crate::desk`] says; [`view`] tells [`operators`] of them and of pods; [`scrapers`] tells agents who may read
+//! metrics; [`status`] is how errors leave; [`connection`] drives each connection. Health and server reflection (v1 and
+//! v1alpha) stand beside the service.
 
 mod activity;
 pub mod connection;
@@ -11,10 +12,12 @@ pub mod fleet;
 mod kiam;
 mod lifetime;
 pub mod node;
+pub mod operators;
 mod scrapers;
 mod status;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::sync::Arc;
 
@@ -33,13 +36,14 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower::Layer as _;
 
 use crate::issue::Issuer;
-use fleet::FleetView;
 use node::{Node, Supplier};
+use operators::Operators;
 use scrapers::Gatekeeper;
+use view::View;
 
 /// The names that health is known by: the server as a whole, and its services.
 const HEALTH_NAMES: [&str; 3] = ["", "kiam.KiamService", "kiam.node.v1.NodeSync"];
-/// The largest message of an agent on its stream, in bytes.
+/// The largest message of an agent on its stream, and of an operator, in bytes.
 const LARGEST_NODE_MESSAGE: usize = 16 * 1024;
 
 /// Every service, counted.
@@ -60,6 +64,7 @@ pub fn service(
     issuer: Arc<Issuer>,
     supplier: Arc<Supplier>,
     scrapers: Arc<dyn Access>,
+    operators: Operators,
     health: &HealthReporter,
     metrics: &GrpcMetrics,
 ) -> Result<Service, tonic_reflection::server::Error> {
@@ -68,7 +73,8 @@ pub fn service(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let fleet = FleetServer::new(FleetView(Arc::clone(&supplier.fleet)));
+    let view = View { issuer: Arc::clone(&issuer), supplier: Arc::clone(&supplier), operators };
+    let fleet = FleetServer::new(view).max_decoding_message_size(LARGEST_NODE_MESSAGE);
     let nodes = NodeSyncServer::new(Node(supplier)).max_decoding_message_size(LARGEST_NODE_MESSAGE);
     let routes = Routes::new(KiamServiceServer::new(kiam::Kiam::new(issuer)))
         .add_service(nodes)

@@ -156,11 +156,16 @@ impl NodeBinding {
 
     /// Whether an agent may have what is of a node.
     pub fn permit(&self, caller: &Caller, node: Option<&str>) -> Result<(), BindingError> {
-        if node::permits(caller, node, |node, address| self.directory.node_has(node, address)) {
+        if self.covers(caller, node) {
             return Ok(());
         }
         self.metrics.refused(BindingError::WrongNode);
         Err(BindingError::WrongNode)
+    }
+
+    /// The same for what an agent is only shown if so: it is no refusal.
+    pub fn covers(&self, caller: &Caller, node: Option<&str>) -> bool {
+        node::permits(caller, node, |node, address| self.directory.node_has(node, address))
     }
 
     /// Takes an agent at its word that it is of `node`, if it is.

@@ -2,6 +2,8 @@
 //! ARN; kube2iam's a JSON array of globs. Both are compiled once, when the namespace changes, into a
 //! [`NamespaceRule`]; anything that is missing, empty or unusable permits nothing.
 
+use std::fmt;
+
 use kiam_common::role::RoleArn;
 use regex::{Regex, RegexBuilder};
 
@@ -83,6 +85,13 @@ pub struct NamespaceRule {
     matcher: Matcher,
 }
 
+impl fmt::Display for NamespaceRule {
+    /// The annotation, and enough of its text to recognise it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.annotation, self.shown())
+    }
+}
+
 #[derive(Debug)]
 enum Matcher {
     Nothing,
@@ -101,6 +110,14 @@ impl NamespaceRule {
             }
             Matcher::Nothing => Decision::Denied(Denial::NothingPermitted { annotation }),
             Matcher::Unusable(why) => Decision::Denied(Denial::RuleUnusable { annotation, why: why.clone() }),
+        }
+    }
+
+    /// Why the annotation cannot be understood, if it cannot.
+    pub fn unusable(&self) -> Option<&str> {
+        match &self.matcher {
+            Matcher::Unusable(why) => Some(why),
+            Matcher::Nothing | Matcher::Expression(_) => None,
         }
     }
 

@@ -47,7 +47,7 @@ use crate::directory::Directory;
 use crate::directory::change::Demand;
 use crate::metrics::VaultMetrics;
 use crate::sts::{Sts, StsError};
-pub use entry::{Stage, Supply};
+pub use entry::{Stage, Standing, Supply};
 use flight::Launcher;
 use gate::Gate;
 use landings::Landings;
@@ -193,6 +193,11 @@ impl Vault {
         }
         self.fetch_ahead(identity, now);
         Supply::Awaited
+    }
+
+    /// What is known of a role identity, for people: looking changes nothing. None if nobody has asked for it.
+    pub fn standing(&self, identity: &RoleIdentity) -> Option<Standing> {
+        Some(self.entries.get(identity)?.standing(self.launcher.clock.now()))
     }
 
     /// Where there is something new.

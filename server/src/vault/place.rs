@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kiam_common::credentials::Issued;
 use tokio::sync::oneshot;
 
-use super::entry::{Answer, Entry, Next, Stage, Supply};
+use super::entry::{Answer, Entry, Next, Stage, Standing, Supply};
 use super::line::Ticket;
 use super::rank::Rank;
 use crate::sts::{StsError, StsErrorKind};
@@ -82,6 +82,11 @@ impl Place {
     /// What there is for those who are supplied before they ask.
     pub(super) fn supply(&self, now: Timestamp) -> Supply {
         self.state().entry.supply(now)
+    }
+
+    /// What is known, for people.
+    pub(super) fn standing(&self, now: Timestamp) -> Standing {
+        self.state().entry.standing(now)
     }
 
     /// Whether it is time to call STS.

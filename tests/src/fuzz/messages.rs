@@ -18,7 +18,7 @@ pub struct Messages;
 type Journey = fn(&[u8]) -> Result<Option<Vec<u8>>, String>;
 
 /// Every message that a peer sends.
-const JOURNEYS: [Journey; 8] = [
+const JOURNEYS: [Journey; 10] = [
     journey::<node::NodeMessage>,
     journey::<node::ServerMessage>,
     journey::<kiam::GetPodRoleRequest>,
@@ -26,6 +26,8 @@ const JOURNEYS: [Journey; 8] = [
     journey::<kiam::Role>,
     journey::<kiam::Credentials>,
     journey::<node::ListNodesResponse>,
+    journey::<node::ExplainRequest>,
+    journey::<node::Explanation>,
     into_ledger,
 ];
 

@@ -6,7 +6,7 @@ use std::fs;
 use kiam_tests::real::program::Invocation;
 
 use crate::emulated::Emulated;
-use crate::world::{PROGRAMS, wait_until_ready, with_identity};
+use crate::world::{BASE_ARN, PROGRAMS, wait_until_ready, with_identity};
 
 /// A flag, a value that it does not take, and words out of what is said about it.
 type Wrong = (&'static str, &'static str, &'static str);
@@ -121,6 +121,50 @@ async fn a_health_check_with_a_wrong_flag_says_so_and_ends() {
         let health = with_identity(Invocation::new(PROGRAMS, words), &around.identities.agent);
         assert_refused(&health, &TO_SERVERS);
         assert_refused(&health, &[("--timeout", "soon", DURATION)]);
+    }
+}
+
+#[tokio::test]
+async fn a_command_with_a_wrong_flag_says_so_and_ends() {
+    let around = Emulated::start().await;
+    let files = &SHARED[5..8];
+    for words in [&["server", "explain", "apps/reader"][..], &["server", "status"]] {
+        let command = with_identity(Invocation::new(PROGRAMS, words), &around.identities.agent);
+        assert_refused(&command, files);
+        assert_refused(&command, &TO_SERVERS);
+        assert_refused(&command, &[("--timeout", "soon", DURATION), ("--json", "perhaps", SWITCH)]);
+    }
+    let explain = |words| with_identity(Invocation::new(PROGRAMS, words), &around.identities.agent);
+    assert_refused(&explain(&["server", "explain"]), &[("--ip", "nowhere", "IP address")]);
+    for (words, wrong) in [
+        (&["server", "explain"][..], "NAMESPACE/POD"),
+        (&["server", "explain", "reader"], "expected <namespace>/<pod>"),
+        (&["server", "explain", "a/b", "--ip=10.0.0.1"], "--ip"),
+    ] {
+        let (code, said) = explain(words).run();
+        assert!((code, said.lines().count()) == (2, 1) && said.contains(wrong), "{said}");
+    }
+    let doctor = with_identity(Invocation::new(PROGRAMS, &["agent", "doctor"]), &around.identities.agent);
+    assert_refused(&doctor, &[("--timeout", "soon", DURATION), ("--json", "perhaps", SWITCH), AGENT[1], AGENT[11]]);
+    let out = around.logs.path().join("certs");
+    let generate = Invocation::new(PROGRAMS, &["server", "certs", "generate"]).flag("--out", out.display());
+    let days = "expected 1 to 3650";
+    assert_refused(&generate, &[("--days", "0", days), ("--days", "soon", days), ("--server-name", "a b", "DNS name")]);
+    let kubeconfig = around.logs.path().join("kubeconfig");
+    let preflight = Invocation::new(PROGRAMS, &["server", "preflight"]).flag("--kubeconfig", kubeconfig.display());
+    let preflight = preflight.flag("--role-base-arn", BASE_ARN);
+    assert_refused(
+        &preflight,
+        &[
+            ("--kubeconfig", "/nowhere/kubeconfig", "expected"),
+            ("--role-base-arn", "reader", "expected"),
+            ("--disable-strict-namespace-regexp", "perhaps", SWITCH),
+            ("--json", "perhaps", SWITCH),
+        ],
+    );
+    for (command, flag) in [(generate, "--out"), (preflight, "--role-base-arn")] {
+        let (code, said) = command.without(flag).run();
+        assert!((code, said.lines().count()) == (2, 1) && said.contains(flag), "{said}");
     }
 }
 

@@ -1,11 +1,13 @@
 //! The whole path on real parts: both programs as processes, a real Kubernetes API server, moto, Prometheus, and the
 //! AWS SDKs. `tests/run` sets all of it up.
 
+mod certs;
 mod contract_flags;
 mod contract_grpc;
 mod contract_metrics;
 mod contract_routes;
 mod dashboards;
+mod doctor;
 mod emulated;
 mod exposition;
 mod flags_agent;
@@ -15,6 +17,8 @@ mod floods;
 mod grpc;
 mod kiam_v4;
 mod node_binding;
+mod operators;
+mod preflight;
 mod push;
 mod rbac;
 mod refusals;

@@ -5,6 +5,7 @@
 //! readiness blocker clears when the first list is complete. While a later list is read, the old index answers.
 
 mod lenient;
+pub mod list;
 #[cfg(test)]
 mod tests;
 mod wire;

@@ -7,6 +7,7 @@ mod requests;
 mod scrapers;
 mod series;
 mod streams;
+mod view;
 
 use std::io;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use super::connection::{Limits, serve};
 use super::connections::Connections;
 use super::fleet::Fleet;
 use super::node::Supplier;
+use super::operators::Operators;
 use crate::desk::{self, Desk};
 use crate::directory::Directory;
 use crate::events::Recorder;
@@ -126,7 +128,7 @@ impl Stand {
         let counted = GrpcMetrics::server(&registry, &super::descriptors()).unwrap();
         let health = super::unhealthy().await;
         let (issuer, supplier, scrapers) = (Arc::new(issuer), Arc::new(supplier), Arc::new(NamedScrapers));
-        let service = super::service(issuer, supplier, scrapers, &health, &counted).unwrap();
+        let service = super::service(issuer, supplier, scrapers, Operators::default(), &health, &counted).unwrap();
         tokio::spawn(super::keep_health(health, readiness, shutdown.clone()));
         let (channel, incoming, connections) = in_memory();
         let open = Arc::<Connections>::default();

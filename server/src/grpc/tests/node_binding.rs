@@ -18,7 +18,7 @@ use crate::node_binding::review::Review;
 use crate::node_binding::tokens::Tokens;
 
 /// Two nodes with a pod each; the agents' tokens are `token-of-east` and `token-of-west`.
-async fn two_nodes() -> Stand {
+pub(super) async fn two_nodes() -> Stand {
     let reviews = Arc::new(FakeReviews::default());
     for node in ["east", "west"] {
         let review = Review::Authentic { node: Some(node.into()), audiences: vec!["kiam-server".into()] };
@@ -49,7 +49,7 @@ impl Stand {
     }
 }
 
-fn bearing<M>(token: Option<&str>, message: M) -> Request<M> {
+pub(super) fn bearing<M>(token: Option<&str>, message: M) -> Request<M> {
     let mut request = Request::new(message);
     if let Some(token) = token {
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());

@@ -92,6 +92,17 @@ pub enum Supply {
     Awaited,
 }
 
+/// What is known of a role identity, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// When the credentials held end, by the vault's own clock.
+    pub ends: Option<Timestamp>,
+    /// Whether a call to STS is under way.
+    pub called: bool,
+    /// Why the last call failed, unless a later one has not.
+    pub failure: Option<Arc<StsError>>,
+}
+
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -159,6 +170,15 @@ impl Entry {
             (Some(held), _) => Supply::Held { issued: Arc::clone(&held.issued), ends: held.ends },
             (None, Some(failure)) if self.call.is_none() => Supply::Failed(Arc::clone(&failure.error)),
             (None, _) => Supply::Awaited,
+        }
+    }
+
+    /// What is known, for people.
+    pub(super) fn standing(&self, now: Timestamp) -> Standing {
+        Standing {
+            ends: self.held(now).map(|held| held.ends),
+            called: self.call.is_some(),
+            failure: self.failure.as_ref().map(|failure| Arc::clone(&failure.error)),
         }
     }
 
