@@ -19,7 +19,7 @@ fn files(directory: &Path, name: &str) -> TlsArgs {
     TlsArgs { cert: file(format!("{name}.pem")), key: file(format!("{name}-key.pem")), ca: file("ca.pem".into()) }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_programs_start_with_them_and_talk_and_operators_are_heard() {
     let around = Emulated::start().await;
     let directory = around.logs.path().join("certs");
@@ -42,7 +42,7 @@ async fn both_programs_start_with_them_and_talk_and_operators_are_heard() {
     assert!(code == 1 && said.lines().count() == 1 && said.contains("ca.pem is there already"), "{said}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_and_days_are_what_was_asked_for() {
     let around = Emulated::start().await;
     let directory = around.logs.path().join("certs");

@@ -31,7 +31,7 @@ fn assert_step(doctor: &Invocation, check: &str, verdict: &str, words: &str) {
     assert!(step["verdict"] == verdict && step["found"].as_str().unwrap().contains(words), "{words}: {step}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_on_which_all_is_well_has_ticks() {
     let around = Emulated::start().await;
     let (server, _agent) = around.run(around.server()).await;
@@ -50,7 +50,7 @@ async fn a_node_on_which_all_is_well_has_ticks() {
     assert_step(&doctor.flag("--push", false), "supply", "skipped", "--no-push");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_is_named_and_makes_it_fail() {
     let around = Emulated::start().await;
     let server = around.logs.start("server", &around.server()).await;
@@ -78,7 +78,7 @@ async fn what_is_wrong_is_named_and_makes_it_fail() {
     assert_step(&well.flag("--max-connections", 1_000_000), "descriptors", "doubtful", "there is room for");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audience_is_the_servers() {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;

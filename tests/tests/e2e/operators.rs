@@ -37,7 +37,7 @@ fn verdict<'a>(explained: &'a Value, check: &str) -> &'a str {
     step["verdict"].as_str().expect("a verdict")
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_with_credentials_is_explained_by_its_name_and_by_its_address() {
     let around = Emulated::start().await;
     let (server, agent) = around.run(around.server()).await;
@@ -66,7 +66,7 @@ async fn a_pod_with_credentials_is_explained_by_its_name_and_by_its_address() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_keeps_a_pod_from_its_credentials_is_named_with_what_to_do() {
     let around = Emulated::start().await;
     let refusal = Refusal::access_denied("kiam", &format!("{BASE_ARN}refused"));
@@ -98,7 +98,7 @@ async fn what_keeps_a_pod_from_its_credentials_is_named_with_what_to_do() {
     assert!(!around.sts.assumptions_of(&format!("{BASE_ARN}reader")).iter().any(|_| true), "explain asks nobody");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_fleet_is_shown_as_a_table_and_as_json() {
     let around = Emulated::start().await;
     let (server, _agent) = around.run(around.server()).await;
@@ -123,7 +123,7 @@ async fn the_fleet_is_shown_as_a_table_and_as_json() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_does_not_answer_in_time_is_told_and_makes_it_fail() {
     let around = Emulated::start().await;
     let hanging = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -145,7 +145,7 @@ fn token_user(node: &str) -> TokenUser {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_and_the_server_itself_see_all_and_an_agent_sees_its_own_node() {
     let around = Emulated::start().await;
     for node in ["node-a", "node-b"] {

@@ -29,7 +29,7 @@ fn is_found(findings: &Value, kind: &str, object: &str) -> bool {
     findings.iter().any(|finding| finding["kind"] == kind && objects(finding))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_in_which_pods_live_by_kiams_hole_is_told_so() {
     let around = Emulated::start().await;
     let kubeconfig = around.logs.path().join("kubeconfig");
@@ -58,7 +58,7 @@ async fn a_cluster_in_which_pods_live_by_kiams_hole_is_told_so() {
     assert_eq!((code, &found["good"]), (0, &true.into()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_cluster_is_read_with_the_servers_own_rights() {
     let kubernetes = shared::kubernetes().await;
     let client = kubernetes.client().await.expect("the API server is there");
@@ -72,7 +72,7 @@ async fn a_real_cluster_is_read_with_the_servers_own_rights() {
     assert!(is_found(&found, "torn_expression", &format!("namespace {}", namespace.name)));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_cannot_be_read_is_told_in_one_line() {
     let mut around = Emulated::start().await;
     around.kube.go_away();
