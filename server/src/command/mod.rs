@@ -4,6 +4,7 @@
 mod ask;
 mod certs;
 mod explain;
+mod install;
 mod preflight;
 mod status;
 
@@ -21,6 +22,9 @@ pub enum ServerCommand {
     /// Makes certificates
     #[command(subcommand)]
     Certs(certs::CertsCommand),
+    /// Prints manifests for kubectl apply -f -
+    #[command(subcommand)]
+    Install(install::InstallCommand),
     /// Reads a cluster, and lists what will behave differently from Kiam; ends with 0 if nothing will
     Preflight(Box<preflight::PreflightArgs>),
 }
@@ -32,6 +36,7 @@ impl ServerCommand {
             Self::Explain(args) => explain::run(*args).await,
             Self::Status(args) => status::run(*args).await,
             Self::Certs(certs::CertsCommand::Generate(args)) => certs::run(&args),
+            Self::Install(install::InstallCommand::Metrics(args)) => install::run(&args),
             Self::Preflight(args) => preflight::run(*args).await,
         }
     }

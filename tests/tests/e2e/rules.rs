@@ -26,6 +26,11 @@ impl Rule {
         self.0["alert"].as_str()
     }
 
+    /// The expression.
+    pub(crate) fn expr(&self) -> &str {
+        self.0["expr"].as_str().expect("an expression")
+    }
+
     fn annotation(&self, name: &str) -> &str {
         self.0["annotations"][name].as_str().unwrap_or_default()
     }

@@ -1,0 +1,189 @@
+//! A server, two agents and their pods, with something wrong in every corner.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use http::header::AUTHORIZATION;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use kiam_tests::kube_api::{Pod, TokenUser};
+use kiam_tests::loopback::{Answer, Handler, Listening, answer};
+use kiam_tests::netns::sh;
+use kiam_tests::real::free_port;
+use kiam_tests::real::http::{LOCALHOST, get, send};
+use kiam_tests::real::namespace::free_ip;
+use kiam_tests::real::program::Invocation;
+use kiam_tests::stack::Program;
+use kiam_tests::sts::{Fault, Refusal, Scope};
+
+use crate::emulated::{Emulated, ask_for};
+use crate::world::{BASE_ARN, CREDENTIALS, wait_until_ready};
+
+/// The address of the node whose agent keeps rules.
+const HOST: &str = "10.0.0.1";
+
+/// What kube-state-metrics says of the agents' DaemonSet.
+const DAEMON_SET: &str = include_str!("kube_state_metrics.txt");
+
+/// Who may read metrics here shows this token.
+pub(super) const SCRAPER: &str = "token-of-prometheus";
+
+/// All of it.
+pub(super) struct Scene {
+    around: Emulated,
+    server: Program,
+    agents: [Program; 2],
+    /// An agent without a token, which nobody serves.
+    stranger: Program,
+    pods: Pods,
+    kube_state_metrics: Listening,
+    rounds: AtomicU32,
+}
+
+/// Pods, by what comes of what they ask.
+struct Pods {
+    served: [IpAddr; 2],
+    forbidden: IpAddr,
+    refused_by_sts: IpAddr,
+    without_role: IpAddr,
+}
+
+impl Scene {
+    /// Starts it: one agent keeps rules, the other lets pods be chosen by `?ip=`.
+    pub(super) async fn start() -> Self {
+        sh(&format!("ip addr add {HOST}/32 dev lo"));
+        let around = Emulated::start().await;
+        around.kube.put_namespace("closed", &[]);
+        let scraper = "system:serviceaccount:kiam-metrics:kiam-prometheus";
+        around.kube.set_token(SCRAPER, Some(TokenUser { username: scraper.into(), ..TokenUser::default() }));
+        let pods = Pods::run(&around);
+        let server = around.server().flag("--metrics-auth", "kubernetes").flag("--node-binding", "token");
+        let server = server.flag("--metrics-enable", "roles,namespaces,nodes");
+        let server = around.logs.start("server", &server).await;
+        let address = server.addresses().main;
+        let intercepting = agent(&around, "node-a", address)
+            .without("--bind")
+            .flag("--port", free_port())
+            .flag("--intercept", "nftables")
+            .flag("--host", HOST)
+            .flag("--host-interface", "eni+");
+        let asked_by_ip = agent(&around, "node-b", address).flag("--allow-ip-query", true);
+        let agents =
+            [around.logs.start("node-a", &intercepting).await, around.logs.start("node-b", &asked_by_ip).await];
+        for program in [&server].into_iter().chain(&agents) {
+            wait_until_ready(program).await;
+        }
+        let stranger = around.logs.start("stranger", &around.agent(address).flag("--node-name", "node-c")).await;
+        let kube_state_metrics = Listening::start(([127, 0, 0, 1], 0).into(), Arc::new(DaemonSet)).await;
+        let kube_state_metrics = kube_state_metrics.expect("a free port");
+        Self { around, server, agents, stranger, pods, kube_state_metrics, rounds: AtomicU32::new(0) }
+    }
+
+    /// A round of requests, of every kind that is counted.
+    pub(super) async fn go_on(&self) {
+        let [a, b] = &self.agents;
+        let (a, b) = (a.addresses().main, b.addresses().main);
+        for (agent, pod) in [(a, self.pods.served[0]), (b, self.pods.served[1])] {
+            assert_eq!(get(pod, agent, CREDENTIALS).await.status, StatusCode::OK);
+            assert_eq!(ask_for(agent, pod, "reader").await.status, StatusCode::OK);
+            let token = Request::put("/latest/api/token").header("x-aws-ec2-metadata-token-ttl-seconds", "60");
+            let token = send(pod, agent, token.body(String::new()).expect("sound")).await.body;
+            let listed = Request::get(CREDENTIALS).header("x-aws-ec2-metadata-token", token);
+            assert_eq!(send(pod, agent, listed.body(String::new()).expect("sound")).await.status, StatusCode::OK);
+            get(pod, agent, "/latest/user-data").await;
+            get(pod, agent, "/health").await;
+        }
+        ask_for(a, self.pods.forbidden, "reader").await;
+        ask_for(a, self.pods.refused_by_sts, "untrusting").await;
+        get(self.pods.without_role, a, CREDENTIALS).await;
+        get(self.pods.without_role, b, &format!("{CREDENTIALS}?ip={}", self.pods.served[1])).await;
+        // Another node's pod, and an agent that nobody knows.
+        ask_for(a, self.pods.served[1], "reader").await;
+        ask_for(self.stranger.addresses().main, self.pods.served[0], "reader").await;
+        self.ask_for_something_new(b).await;
+    }
+
+    /// A pod that nobody has seen before asks for a role that nobody has had; STS does not manage at once.
+    async fn ask_for_something_new(&self, agent: SocketAddr) {
+        let role = format!("role-{}", self.rounds.fetch_add(1, Ordering::Relaxed));
+        let scope = Scope::Role(format!("{BASE_ARN}{role}"));
+        self.around.sts.set_fault_times(scope.clone(), Fault::Refuse(Refusal::throttling()), 1);
+        self.around.sts.set_fault_times(scope, Fault::Reset, 1);
+        let pod = run(&self.around, "apps", "node-b", &role);
+        ask_for(agent, pod, &role).await;
+    }
+
+    /// What a program shows to who may see it.
+    pub(super) async fn metrics(&self, program: &Program) -> String {
+        let request = Request::get("/metrics").header(AUTHORIZATION, format!("Bearer {SCRAPER}"));
+        send(LOCALHOST, program.addresses().ops, request.body(String::new()).expect("sound")).await.body
+    }
+
+    /// The server.
+    pub(super) fn server(&self) -> &Program {
+        &self.server
+    }
+
+    /// The agents that servers tell of.
+    pub(super) fn agents(&self) -> &[Program; 2] {
+        &self.agents
+    }
+
+    /// Where Prometheus asks what there is to scrape.
+    pub(super) fn status_listener(&self) -> String {
+        format!("http://{}", self.server.addresses().ops)
+    }
+
+    /// Where it asks for the DaemonSet.
+    pub(super) fn kube_state_metrics(&self) -> SocketAddr {
+        self.kube_state_metrics.addr()
+    }
+}
+
+impl Pods {
+    fn run(around: &Emulated) -> Self {
+        let untrusting = Scope::Role(format!("{BASE_ARN}untrusting"));
+        let denied = Refusal::access_denied("the server", "untrusting");
+        around.sts.set_fault(untrusting, Fault::Refuse(denied));
+        Self {
+            served: ["node-a", "node-b"].map(|node| run(around, "apps", node, "reader")),
+            forbidden: run(around, "closed", "node-a", "reader"),
+            refused_by_sts: run(around, "apps", "node-a", "untrusting"),
+            without_role: run(around, "apps", "node-a", ""),
+        }
+    }
+}
+
+/// Runs a pod; its address.
+fn run(around: &Emulated, namespace: &str, node: &str, role: &str) -> IpAddr {
+    let ip = free_ip();
+    around.kube.put_pod(&Pod::new(namespace, &format!("pod-{ip}"), node, &ip.to_string(), role));
+    ip.into()
+}
+
+/// An agent with a token that says which node it is of.
+fn agent(around: &Emulated, node: &str, server: SocketAddr) -> Invocation {
+    let user = TokenUser {
+        username: "system:serviceaccount:kube-system:kiam-agent".into(),
+        extra: vec![("authentication.kubernetes.io/node-name".into(), node.into())],
+        audiences: vec!["kiam-server".into()],
+        ..TokenUser::default()
+    };
+    let token = format!("token-of-{node}");
+    around.kube.set_token(&token, Some(user));
+    let file = around.logs.path().join(format!("{node}.token"));
+    fs::write(&file, token).expect("the token can be written");
+    let agent = around.agent(server).flag("--metrics-auth", "kubernetes");
+    agent.flag("--node-name", node).flag("--server-token-file", file.display())
+}
+
+/// Stands in for kube-state-metrics.
+struct DaemonSet;
+
+impl Handler for DaemonSet {
+    async fn answer(self: Arc<Self>, _request: Request<Incoming>) -> Answer {
+        Some(answer(StatusCode::OK, "text/plain; version=0.0.4", DAEMON_SET))
+    }
+}
