@@ -8,12 +8,13 @@ use std::time::Duration;
 use kiam_common::args::{self, Invocation};
 use kiam_common::clock::Clock;
 use kiam_common::grpc_metrics::GrpcMetrics;
-use kiam_common::ops::Readiness;
+use kiam_common::ops::{Endpoint, Readiness};
 use kiam_common::rarely::Rarely;
 use kiam_common::shutdown::Shutdown;
 use kiam_common::tls::{Identity, Side};
 use kiam_common::{health, telemetry, tls};
-use kiam_proto::node::Hello;
+use kiam_proto::METRICS_FEATURE;
+use kiam_proto::node::{Hello, MetricsEndpoint};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -44,6 +45,7 @@ use crate::sync::metrics::StreamMetrics;
 use crate::sync::stream::{Reporter, Supplier};
 use crate::sync::token::TokenFile;
 use crate::unary::Calls;
+use crate::zone;
 
 /// How often the certificate files are read again.
 const RELOAD_EVERY: Duration = Duration::from_secs(1);
@@ -148,7 +150,8 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let listening = readiness.blocker("metadata-listener");
 
     let operators = Operators::bind(&config.ops, &registry, &readiness).await?;
-    let ops_addr = operators.address();
+    let endpoint = operators.endpoint();
+    let ops_addr = endpoint.as_ref().map(|endpoint| endpoint.address);
     let identity = Identity::load(&config.tls).await?;
     identity.register(&registry, Side::Client, &clock)?;
     let grpc_metrics = GrpcMetrics::client(&registry, &[kiam_proto::FILE_DESCRIPTOR_SET])?;
@@ -177,11 +180,13 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let supplier = config.stream.map(|stream| Supplier {
         endpoints: endpoints.clone(),
         reporter: Arc::new(Reporter {
-            hello: hello(stream),
+            hello: hello(stream, endpoint),
             ledger: ledger.clone(),
             metrics: metrics.clone(),
             identity: identity.clone(),
             rules: keeping.as_ref().map(|(_, reports)| reports.metrics.clone()),
+            registry: registry.clone(),
+            zone: zone::of(MetadataService::new(config.metadata_endpoint.clone())),
         }),
         metrics: stream_metrics,
     });
@@ -250,10 +255,16 @@ fn on_rules(readiness: &Readiness, registry: &Registry, metrics: &Metrics) -> pr
     Ok(Reports { blocker, metrics: Arc::new(RuleMetrics::new(registry)?), arrivals: metrics.arrivals.clone() })
 }
 
-/// What the agent says of itself. It understands nothing beyond the first version of the stream.
-fn hello(stream: config::Stream) -> Hello {
+/// What the agent says of itself.
+fn hello(stream: config::Stream, metrics: Option<Endpoint>) -> Hello {
     let config::Stream { node, config_hash, .. } = stream;
-    Hello { node, agent_version: env!("CARGO_PKG_VERSION").into(), config_hash, features: Vec::new() }
+    let metrics = metrics.map(|metrics| MetricsEndpoint {
+        address: metrics.address.to_string(),
+        path: metrics.path.to_string(),
+        tls: metrics.tls,
+    });
+    let (agent_version, features) = (env!("CARGO_PKG_VERSION").into(), vec![METRICS_FEATURE.into()]);
+    Hello { node, agent_version, config_hash, features, metrics, ..Hello::default() }
 }
 
 fn warn_of(config: &Config) {

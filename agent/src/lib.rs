@@ -9,6 +9,7 @@ mod descriptors;
 mod doctor;
 mod document;
 mod error;
+mod exposition;
 mod http;
 mod intercept;
 mod ledger;
@@ -21,6 +22,7 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod unary;
+mod zone;
 
 #[cfg(test)]
 mod tests;

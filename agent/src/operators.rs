@@ -1,12 +1,11 @@
 //! The listeners for those who operate the agent: bound early, so that what is wrong with them is told first; served until
 //! everything else has ended.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kiam_common::args::OpsArgs;
 use kiam_common::clock::Clock;
-use kiam_common::ops::{Ops, OpsError, Pprof, Readiness, Reviewed};
+use kiam_common::ops::{Endpoint, Ops, OpsError, Pprof, Readiness, Reviewed};
 use kiam_common::review::ReviewMetrics;
 use kiam_common::shutdown::Shutdown;
 use prometheus::Registry;
@@ -29,8 +28,8 @@ impl Operators {
     }
 
     /// Where `/metrics`, `/live` and `/ready` are, if anywhere.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.ops.as_ref().map(Ops::local_addr)
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+        self.ops.as_ref().map(Ops::endpoint)
     }
 
     /// Has the servers asked who may read metrics, where `--metrics-auth` says so.

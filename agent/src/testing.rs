@@ -136,7 +136,7 @@ impl Stream {
                         node.ledger.replace(told);
                     }
                 }
-                Meaning::GoAway(_) | Meaning::Nothing => {}
+                Meaning::GoAway(_) | Meaning::MetricsWanted(_) | Meaning::Nothing => {}
             }
         }
         // There is always room for what a test says.

@@ -38,6 +38,9 @@ pub use kiam::node::v1 as node;
 /// than a server whose the address is can tell. Not of Kiam's, whose agents ignore it and whose servers do not send it.
 pub const POD_UID: &str = "kiam-pod-uid";
 
+/// The feature of `Hello` and `Welcome` by which servers ask agents for their series.
+pub const METRICS_FEATURE: &str = "metrics";
+
 /// Every file descriptor of this crate, encoded as a `google.protobuf.FileDescriptorSet`: what server reflection
 /// shows, and what bounds the labels of the gRPC metrics.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

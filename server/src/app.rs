@@ -36,12 +36,15 @@ use crate::directory::watch::{self, Feed};
 use crate::events::Recorder;
 use crate::events::kubernetes::KubernetesEvents;
 use crate::grpc::connections::Connections;
+use crate::fleet_metrics::Collector;
 use crate::grpc::fleet::Fleet;
 use crate::grpc::node::Supplier;
 use crate::grpc::operators::Operators;
 use crate::grpc::{self, connection};
 use crate::issue::Issuer;
-use crate::metrics::{self, BindingMetrics, EventMetrics, RequestMetrics, StreamMetrics, VaultMetrics, WatchMetrics};
+use crate::metrics::{
+    self, BindingMetrics, EventMetrics, FleetMetrics, RequestMetrics, StreamMetrics, VaultMetrics, WatchMetrics,
+};
 use crate::node_binding::kubernetes::KubernetesReviews;
 use crate::node_binding::tokens::Tokens;
 use crate::node_binding::unbound::Unbound;
@@ -207,7 +210,9 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let sink = Arc::new(KubernetesEvents::new(kubernetes.clone()));
     let binding_metrics = BindingMetrics::new(&registry)?;
     let scrapers = scrapers(kubernetes.clone(), &clock, &registry)?;
-    let ops = ops.map(|ops| ops.guarded_by(Arc::clone(&scrapers), config.ops.metrics.auth()));
+    let collector = Collector::new(Arc::clone(&fleet), registry.clone(), FleetMetrics::new(&registry)?);
+    let auth = config.ops.metrics.auth();
+    let ops = ops.map(|ops| ops.guarded_by(Arc::clone(&scrapers), auth).with_fleet(Arc::new(collector)));
     let mode = binding_mode(config.node_binding, kubernetes, &clock, &binding_metrics);
     let node_binding = Arc::new(NodeBinding::new(mode, Arc::clone(&directory), binding_metrics));
     let (events, recording) = Recorder::new(sink, clock.clone(), EventMetrics::new(&registry)?, background.clone());

@@ -12,6 +12,7 @@ pub mod events;
 pub mod explain;
 #[cfg(test)]
 mod fixtures;
+pub mod fleet_metrics;
 pub mod grpc;
 pub mod issue;
 mod jitter;

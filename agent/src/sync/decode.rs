@@ -27,6 +27,8 @@ pub(crate) enum Meaning {
     SnapshotEnd,
     /// The server is about to stop.
     GoAway(String),
+    /// The server wants the agent's series; the number goes back with them.
+    MetricsWanted(u64),
     /// Nothing: it is news to nobody, or of a later version.
     Nothing,
 }
@@ -67,6 +69,7 @@ pub(crate) fn decode(message: Option<Message>) -> Result<Meaning, Senseless> {
         Some(Message::Revoke(revoke)) => Meaning::Change(Change::Revoke(revoke.session)),
         Some(Message::SnapshotEnd(_)) => Meaning::SnapshotEnd,
         Some(Message::GoAway(go_away)) => Meaning::GoAway(go_away.reason),
+        Some(Message::MetricsWanted(wanted)) => Meaning::MetricsWanted(wanted.id),
         // What is withheld is asked for by a call, which says why it is and puts it on the pod as an event.
         Some(Message::Welcome(_) | Message::Withhold(_)) | None => Meaning::Nothing,
     })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::serve::{Page, text};
 use crate::bearer;
@@ -92,7 +92,7 @@ fn refused(status: StatusCode, why: &str) -> Page {
 }
 
 /// The token that a request bears.
-pub(super) fn token<B>(request: &Request<B>) -> Option<Secret> {
-    let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+pub(super) fn token(headers: &HeaderMap) -> Option<Secret> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     bearer::token(value).filter(|token| !token.is_empty()).map(|token| Secret::new(token.to_owned()))
 }

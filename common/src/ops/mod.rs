@@ -1,10 +1,12 @@
-//! The listener for those who operate the program: metrics, `/live`, `/ready` on `--prometheus-listen-addr`.
+//! The listener for those who operate the program: metrics, `/live`, `/ready`, and on servers `/sd`, on
+//! `--prometheus-listen-addr`.
 //!
 //! It must answer when the program is in trouble, and the program must go on when scrapers are: so it has a thread of its
 //! own, does no work beyond gathering the metrics, holds few connections, and lets go of clients that are slow.
 
 mod access;
 mod errors;
+mod fleet;
 mod metrics;
 mod openmetrics;
 mod pages;
@@ -28,6 +30,7 @@ use tokio::sync::oneshot;
 
 pub use self::pprof::Pprof;
 pub use access::{Access, Denial, Reviewed};
+pub use fleet::{Endpoint, Fleet};
 pub use metrics::Sampled;
 pub use ready::{Blocker, Readiness};
 
@@ -62,7 +65,6 @@ pub enum OpsError {
 #[derive(Debug)]
 pub struct Ops {
     listener: net::TcpListener,
-    address: SocketAddr,
     identity: Option<Arc<Identity>>,
     pages: Pages,
 }
@@ -85,9 +87,10 @@ impl Ops {
         let listener = listen("--prometheus-listen-addr", &args.prometheus_listen_addr).await?;
         let (address, listener) = (listener.local_addr()?, listener.into_std()?);
         let path = args.metrics.metrics_path.as_str().into();
-        let errors = MetricErrors::new(&registry)?;
-        let pages = Pages { registry, errors, readiness, path, access: None, program: Handle::current() };
-        Ok(Some(Self { listener, address, identity, pages }))
+        let here = Endpoint { address, path, tls: identity.is_some() };
+        let (errors, program) = (MetricErrors::new(&registry)?, Handle::current());
+        let pages = Pages { registry, errors, readiness, here, access: None, fleet: None, program };
+        Ok(Some(Self { listener, identity, pages }))
     }
 
     /// Lets nobody read metrics whom `access` does not let, where `--metrics-auth` says so.
@@ -100,9 +103,21 @@ impl Ops {
         self
     }
 
+    /// Shows `fleet` at `/sd`, and with the program's own series to who asks for `scope=fleet`.
+    #[must_use]
+    pub fn with_fleet(mut self, fleet: Arc<dyn Fleet>) -> Self {
+        self.pages.fleet = Some(fleet);
+        self
+    }
+
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.pages.here.address
+    }
+
+    /// Where the metrics are.
+    pub fn endpoint(&self) -> Endpoint {
+        self.pages.here.clone()
     }
 
     /// Answers until `shutdown`, in a thread of its own: scrapers, however many and however slow, take no time from the
@@ -129,7 +144,7 @@ impl Ops {
         if let Some(identity) = identity.clone() {
             tokio::spawn(identity.keep_current(CERTIFICATES_EVERY, shutdown.clone()));
         }
-        serve::serve(listener, identity, shutdown, move |request| pages.clone().get(request)).await;
+        serve::serve(listener, identity, shutdown, move |request| pages.clone().get(request.into_parts().0)).await;
         Ok(())
     }
 }

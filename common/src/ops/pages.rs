@@ -1,16 +1,18 @@
 //! What is shown at which path, and to whom.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{Request, StatusCode};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 use prometheus::Registry;
 use tokio::runtime::Handle;
 
-use super::Readiness;
 use super::access::{self, Access, Denial};
 use super::errors::MetricErrors;
-use super::query;
-use super::serve::{Arrival, Page, text};
+use super::query::{self, Scope, Wanted};
+use super::serve::{Arrival, Page, page, text};
+use super::{Endpoint, Fleet, Readiness};
 
 /// The pages of a program.
 #[derive(Clone, Debug)]
@@ -19,34 +21,61 @@ pub(super) struct Pages {
     pub(super) errors: MetricErrors,
     pub(super) readiness: Readiness,
     /// Where the metrics are.
-    pub(super) path: Arc<str>,
+    pub(super) here: Endpoint,
     /// Who is asked whether somebody may read them; nobody, if everybody may.
     pub(super) access: Option<Arc<dyn Access>>,
+    /// The agents, if the program is a server.
+    pub(super) fleet: Option<Arc<dyn Fleet>>,
     /// The program's own runtime: whatever asks others runs there, where its connections are.
     pub(super) program: Handle,
 }
 
 impl Pages {
     /// The answer to a GET.
-    pub(super) async fn get<B>(self, request: Request<B>) -> Page {
-        match request.uri().path() {
+    pub(super) async fn get(self, request: Parts) -> Page {
+        match (request.uri.path(), &self.fleet) {
             // The kubelet has neither a token nor a certificate.
-            "/live" => text(StatusCode::OK, "ok\n"),
-            "/ready" => self.ready(),
-            path if path == &*self.path => match self.admit(&request).await {
-                Ok(()) => self.metrics(&request),
+            ("/live", _) => text(StatusCode::OK, "ok\n"),
+            ("/ready", _) => self.ready(),
+            (path, _) if path == &*self.here.path => match self.admit(&request).await {
+                Ok(()) => self.metrics(&request).await,
                 Err(refused) => refused,
             },
-            _ => text(StatusCode::NOT_FOUND, format!("not found: try {}, /live or /ready\n", self.path)),
+            ("/sd", Some(fleet)) => match self.admit(&request).await {
+                Ok(()) => self.targets(&**fleet, &request),
+                Err(refused) => refused,
+            },
+            (_, fleet) => {
+                let sd = if fleet.is_some() { ", /sd" } else { "" };
+                text(StatusCode::NOT_FOUND, format!("not found: try {}{sd}, /live or /ready\n", self.here.path))
+            }
         }
     }
 
-    fn metrics<B>(&self, request: &Request<B>) -> Page {
-        let page = query::answer(&self.registry, request.uri().query().unwrap_or_default(), request.headers());
+    async fn metrics(&self, request: &Parts) -> Page {
+        let wanted = match Wanted::parse(request.uri.query().unwrap_or_default()) {
+            Ok(wanted) => wanted,
+            Err(wrong) => return query::refused(&wrong),
+        };
+        let families = match (wanted.scope, &self.fleet) {
+            (Scope::Own, _) => self.registry.gather(),
+            (Scope::Fleet { per_node }, Some(fleet)) => fleet.families(per_node).await,
+            (Scope::Fleet { .. }, None) => {
+                return query::refused("scope: \"fleet\" is not known here: expected a server");
+            }
+        };
+        let page = query::answer(families, &wanted, &request.headers);
         if page.status().is_server_error() {
             self.errors.count();
         }
         page
+    }
+
+    fn targets(&self, fleet: &dyn Fleet, request: &Parts) -> Page {
+        let reached = request.extensions.get::<Arrival>().and_then(|arrival| arrival.at);
+        let address = reached.map_or(self.here.address, |at| SocketAddr::new(at.ip().to_canonical(), at.port()));
+        let targets = fleet.targets(&Endpoint { address, ..self.here.clone() });
+        page(StatusCode::OK, HeaderValue::from_static("application/json"), targets)
     }
 
     fn ready(&self) -> Page {
@@ -57,13 +86,13 @@ impl Pages {
     }
 
     /// Lets in who may read metrics.
-    async fn admit<B>(&self, request: &Request<B>) -> Result<(), Page> {
-        if request.extensions().get::<Arrival>().is_some_and(|arrival| arrival.lacks_certificate) {
+    async fn admit(&self, request: &Parts) -> Result<(), Page> {
+        if request.extensions.get::<Arrival>().is_some_and(|arrival| arrival.lacks_certificate) {
             return Err(text(StatusCode::FORBIDDEN, "expected a client certificate that --metrics-client-ca knows\n"));
         }
         let Some(access) = self.access.clone() else { return Ok(()) };
-        let token = access::token(request).ok_or_else(access::no_token)?;
-        let path = request.uri().path().to_owned();
+        let token = access::token(&request.headers).ok_or_else(access::no_token)?;
+        let path = request.uri.path().to_owned();
         let review = self.program.spawn(async move { access.review(&token, &path).await });
         review.await.unwrap_or(Err(Denial::Unanswered)).map_err(Denial::page)
     }

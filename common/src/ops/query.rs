@@ -5,8 +5,8 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
-use prometheus::{Registry, TextEncoder};
 use regex::{Regex, RegexBuilder};
 
 use super::openmetrics;
@@ -19,9 +19,23 @@ const COMPILED_MAX: usize = 256 * 1024;
 /// Answers shorter than this are not worth compressing.
 const COMPRESSED_MIN: usize = 1024;
 
+/// Whose series are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The program's.
+    #[default]
+    Own,
+    /// The program's and those of all agents: `scope=fleet`.
+    Fleet {
+        /// Not added up: `per_node=true`.
+        per_node: bool,
+    },
+}
+
 /// The families that are asked for; all if nothing is said.
 #[derive(Debug, Default)]
-struct Wanted {
+pub(super) struct Wanted {
+    pub(super) scope: Scope,
     /// `name[]=…`, any number of times.
     names: Vec<String>,
     /// `filter=…`: an expression that the whole name must match.
@@ -29,14 +43,23 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn parse(query: &str) -> Result<Self, String> {
-        let mut wanted = Self::default();
+    pub(super) fn parse(query: &str) -> Result<Self, String> {
+        let (mut wanted, mut is_fleet, mut per_node) = (Self::default(), false, false);
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
                 "name[]" => wanted.names.push(value.into_owned()),
                 "filter" => wanted.filter = Some(filter(&value)?),
-                other => return Err(format!("{other:?} is not known: expected name[] or filter")),
+                "scope" if value == "fleet" => is_fleet = true,
+                "scope" => return Err(format!("scope: {value:?} is not valid: expected fleet")),
+                "per_node" if ["true", "false"].contains(&&*value) => per_node = value == "true",
+                "per_node" => return Err(format!("per_node: {value:?} is not valid: expected true or false")),
+                other => return Err(format!("{other:?} is not known: expected name[], filter, scope or per_node")),
             }
+        }
+        match (is_fleet, per_node) {
+            (true, per_node) => wanted.scope = Scope::Fleet { per_node },
+            (false, true) => return Err("per_node: expected scope=fleet, too".into()),
+            (false, false) => {}
         }
         Ok(wanted)
     }
@@ -58,13 +81,13 @@ fn filter(expression: &str) -> Result<Regex, String> {
         .map_err(|_| format!("filter: {expression:?} is not valid: expected a regular expression of a family's name"))
 }
 
-/// The answer to a request for `/metrics` with this query and these headers.
-pub(super) fn answer(registry: &Registry, query: &str, headers: &HeaderMap) -> Page {
-    let wanted = match Wanted::parse(query) {
-        Ok(wanted) => wanted,
-        Err(wrong) => return text(StatusCode::BAD_REQUEST, wrong + "\n"),
-    };
-    let mut families = registry.gather();
+/// The answer to what is wrong with a query.
+pub(super) fn refused(wrong: &str) -> Page {
+    text(StatusCode::BAD_REQUEST, format!("{wrong}\n"))
+}
+
+/// The answer to a request with these headers: what is wanted of the families.
+pub(super) fn answer(mut families: Vec<MetricFamily>, wanted: &Wanted, headers: &HeaderMap) -> Page {
     families.retain(|family| wanted.takes(family.name()));
     let (content_type, body) = match rendered(&families, headers) {
         Ok(rendered) => rendered,
@@ -114,7 +137,7 @@ mod tests {
 
     use flate2::read::GzDecoder;
     use http_body_util::BodyExt as _;
-    use prometheus::IntCounter;
+    use prometheus::{IntCounter, Registry};
 
     use super::*;
 
@@ -137,7 +160,10 @@ mod tests {
             registry.register(Box::new(IntCounter::new(name, "help ".repeat(200)).unwrap())).unwrap();
         }
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
-        let answer = answer(&registry, query, &headers);
+        let answer = match Wanted::parse(query) {
+            Ok(wanted) => answer(registry.gather(), &wanted, &headers),
+            Err(wrong) => refused(&wrong),
+        };
         let (status, headers) = (answer.status(), answer.headers().clone());
         Answer { status, headers, body: answer.into_body().collect().await.unwrap().to_bytes().to_vec() }
     }
@@ -164,7 +190,8 @@ mod tests {
     #[tokio::test]
     async fn a_bad_query_is_told_what_was_expected() {
         let (long, explosive) = (format!("filter={}", "a".repeat(1025)), "filter=(((a{100}){100}){100})");
-        for query in ["filter=(", "names=kiam_a_total", "filter=a)|(b", &long, explosive] {
+        let wrong = ["filter=(", "names=kiam_a_total", "filter=a)|(b", "scope=all", "per_node=1", "per_node=true"];
+        for query in wrong.into_iter().chain([&*long, explosive]) {
             let answer = asked(query, &[]).await;
             assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}");
             assert!(answer.text().contains("expected"), "{}", answer.text());

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub(super) fn page(status: StatusCode, content_type: HeaderValue, body: impl Int
 /// How a request came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival {
+    /// Where it came to.
+    pub(super) at: Option<SocketAddr>,
     /// Its client was asked for a certificate and showed none.
     pub(super) lacks_certificate: bool,
 }
@@ -70,14 +73,15 @@ where
             () = shutdown.begun() => break,
         };
         let (identity, pages, shutdown) = (identity.clone(), pages.clone(), shutdown.clone());
+        let at = tcp.local_addr().ok();
         clients.admit(async move {
             match identity {
-                None => connection(tcp, Arrival { lacks_certificate: false }, shutdown, pages).await,
+                None => connection(tcp, Arrival { at, lacks_certificate: false }, shutdown, pages).await,
                 Some(identity) => {
                     let acceptor = TlsAcceptor::from(identity.server_config());
                     let Some(tls) = handshake(acceptor, tcp, peer).await else { return };
                     let is_known = tls.get_ref().1.peer_certificates().is_some();
-                    let arrival = Arrival { lacks_certificate: identity.asks_clients() && !is_known };
+                    let arrival = Arrival { at, lacks_certificate: identity.asks_clients() && !is_known };
                     connection(tls, arrival, shutdown, pages).await;
                 }
             }

@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use kiam_proto::METRICS_FEATURE;
 use kiam_proto::encoding::node as wire;
 
 use crate::explain::{Said, Supplied};
 
+use super::errand::Errand;
+
 /// The version of this server, to compare those of agents with.
-pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The streams that are open.
 #[derive(Debug, Default)]
@@ -28,16 +31,18 @@ struct Open {
 
 /// An agent that has a stream.
 #[derive(Debug)]
-pub(super) struct Connected {
-    pub(super) node: Arc<str>,
-    pub(super) hello: wire::Hello,
-    pub(super) peer: Option<SocketAddr>,
+pub(crate) struct Connected {
+    pub(crate) node: Arc<str>,
+    pub(crate) hello: wire::Hello,
+    pub(crate) peer: Option<SocketAddr>,
     /// How it is known which node it is of.
     pub(super) binding: &'static str,
     pub(super) since: Timestamp,
     /// The last sequence number that was sent.
     pub(super) sent: AtomicU64,
     pub(super) heard: Mutex<Heard>,
+    /// The question for its series.
+    pub(super) errand: Errand,
 }
 
 /// What an agent last said.
@@ -76,6 +81,13 @@ impl Fleet {
         self.open().streams.values().filter(|connected| !connected.is_of_this_version()).count()
     }
 
+    /// The agents by node; where one is being replaced, the newer.
+    pub(crate) fn agents(&self) -> Vec<Arc<Connected>> {
+        let open = self.open();
+        let newest_last = open.streams.values().map(|connected| (Arc::clone(&connected.node), Arc::clone(connected)));
+        newest_last.collect::<BTreeMap<_, _>>().into_values().collect()
+    }
+
     /// The streams by their nodes' names; of one node's streams, the oldest first.
     pub(crate) fn list(&self) -> Vec<wire::Node> {
         let mut nodes: Vec<_> = self.open().streams.values().map(|connected| connected.to_wire()).collect();
@@ -104,6 +116,16 @@ impl Drop for Membership {
 impl Connected {
     pub(super) fn is_of_this_version(&self) -> bool {
         self.hello.agent_version == VERSION
+    }
+
+    /// The agent's series, asked for on its stream; none if it does not say.
+    pub(crate) async fn metrics(&self) -> Option<Vec<wire::Family>> {
+        if self.features().is_empty() { None } else { self.errand.run().await }
+    }
+
+    /// What is used of what the agent has named.
+    pub(super) fn features(&self) -> Vec<String> {
+        self.hello.features.iter().filter(|feature| *feature == METRICS_FEATURE).cloned().collect()
     }
 
     /// The agent has said something.

@@ -7,6 +7,7 @@ mod activity;
 pub mod connection;
 pub mod connections;
 mod deadline;
+mod errand;
 mod evidence;
 pub mod fleet;
 mod kiam;

@@ -2,6 +2,7 @@
 //! series with a bounded set of labels is there at 0 from the first scrape.
 
 mod connections;
+mod fleet_metrics;
 mod names;
 mod node_binding;
 mod nodes;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 pub use connections::connections;
+pub use fleet_metrics::FleetMetrics;
 pub use node_binding::BindingMetrics;
 pub use nodes::fleet;
 use prometheus::core::Collector;

@@ -62,7 +62,7 @@ const AGENT: [Series; 31] = [
     ("grpc_client_tls_certificate_verify_error", "gauge", &[]),
 ];
 
-const SERVER: [Series; 35] = [
+const SERVER: [Series; 37] = [
     ("kiam_sts_cacheSize", "gauge", &[]),
     ("kiam_sts_cache_hit_total", "counter", &[]),
     ("kiam_sts_cache_miss_total", "counter", &[]),
@@ -88,6 +88,8 @@ const SERVER: [Series; 35] = [
     ("kiam_token_reviews_total", "counter", &["outcome"]),
     ("kiam_scraper_reviews_total", "counter", &["outcome"]),
     ("kiam_nodes_connected", "gauge", &[]),
+    ("kiam_fleet_metrics_agents", "gauge", &[]),
+    ("kiam_fleet_metrics_missing", "gauge", &[]),
     ("kiam_nodes_version_mismatch", "gauge", &[]),
     ("kiam_node_streams_total", "counter", &["end"]),
     ("kiam_node_messages_total", "counter", &["kind"]),

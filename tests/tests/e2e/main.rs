@@ -13,6 +13,7 @@ mod exposition;
 mod flags_agent;
 mod flags_keepalive;
 mod flags_server;
+mod fleet_metrics;
 mod floods;
 mod grpc;
 mod install_metrics;

@@ -11,7 +11,8 @@ use kiam_proto::node::node_message::Message as Said;
 use kiam_proto::node::node_sync_server::NodeSync;
 use kiam_proto::node::server_message::Message;
 use kiam_proto::node::{
-    Bind, BoundRole, GoAway, Grant, Hello, NodeMessage, Pod, ServerMessage, SnapshotEnd, Status as Report, Welcome,
+    Bind, BoundRole, Family, GoAway, Grant, Hello, NodeMessage, Pod, ServerMessage, SnapshotEnd, Status as Report,
+    Welcome,
 };
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -144,6 +145,24 @@ impl Opened {
         match self.said.message().await.unwrap().unwrap().message {
             Some(Said::Status(status)) => status,
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// The agent's series, which it sends for this question.
+    pub(crate) async fn series(&mut self, id: u64) -> Vec<Family> {
+        let mut families = Vec::new();
+        loop {
+            match self.said.message().await.unwrap().unwrap().message {
+                Some(Said::Metrics(piece)) => {
+                    assert_eq!(piece.id, id);
+                    families.extend(piece.families);
+                    if piece.is_last {
+                        return families;
+                    }
+                }
+                Some(Said::Status(_)) => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
 

@@ -1,20 +1,24 @@
-//! What the agent tells the server on its stream: `Hello` once, then its status.
+//! What the agent tells the server on its stream: `Hello` once, then its status, and its series when they are wanted.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use futures_util::StreamExt as _;
 use futures_util::stream::{once, unfold};
-use futures_util::{StreamExt as _, future};
 use kiam_common::tls::Identity;
 use kiam_proto::node::node_message::Message;
-use kiam_proto::node::{Hello, Interception, NodeMessage, Status};
+use kiam_proto::node::{Hello, Interception, Metrics, NodeMessage, Status};
+use prometheus::Registry;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
+use crate::exposition;
 use crate::intercept::metrics::RuleMetrics;
 use crate::ledger::{Ledger, Standing};
-use crate::metrics::Metrics;
+use crate::metrics::Metrics as Counts;
+use crate::zone::Zone;
 
 /// The pause between two reports, up to a tenth longer or shorter.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -26,35 +30,30 @@ pub(crate) struct Reporter {
     /// Its answers.
     pub(crate) ledger: Arc<Ledger>,
     /// Its count of requests.
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Counts>,
     /// Its certificate.
     pub(crate) identity: Arc<Identity>,
     /// The rules that it keeps, if it keeps any.
     pub(crate) rules: Option<Arc<RuleMetrics>>,
+    /// Its series.
+    pub(crate) registry: Registry,
+    /// Where its node is.
+    pub(crate) zone: Zone,
 }
 
 impl Reporter {
     /// Everything that is sent on one stream. `applied` is the number of the last message that is in effect there, 0
-    /// before the snapshot is; the stream ends with it.
+    /// before the snapshot is, and `wanted` that of the last question for the agent's series; the stream ends with them.
     pub(super) fn messages(
         self: Arc<Self>,
         applied: watch::Receiver<u64>,
+        wanted: watch::Receiver<u64>,
     ) -> impl Stream<Item = NodeMessage> + Send + use<> {
-        let hello = Message::Hello(self.hello.clone());
-        let reports = unfold((self, applied, true), |(reporter, mut applied, is_first)| async move {
-            if is_first {
-                applied.wait_for(|applied| *applied > 0).await.ok()?;
-            } else {
-                let due = sleep(REPORT_EVERY.mul_f64(0.9 + fastrand::f64() / 5.0));
-                tokio::select! {
-                    () = due => {}
-                    () = closed(&mut applied) => return None,
-                }
-            }
-            let status = reporter.status(*applied.borrow_and_update());
-            Some((Message::Status(status), (reporter, applied, false)))
-        });
-        once(future::ready(hello)).chain(reports).map(|message| NodeMessage { message: Some(message) })
+        let (hello, zone) = (self.hello.clone(), self.zone.clone());
+        let hello = async move { Message::Hello(Hello { zone: zone.await, ..hello }) };
+        let reports = Reports { reporter: self, applied, wanted, pieces: VecDeque::new(), status_due: None };
+        let reports = unfold(reports, |mut reports| async move { Some((reports.next().await?, reports)) });
+        once(hello).chain(reports).map(|message| NodeMessage { message: Some(message) })
     }
 
     fn status(&self, applied_sequence: u64) -> Status {
@@ -72,6 +71,43 @@ impl Reporter {
             unpinned: count(Standing::Unpinned),
             interception: interception.into(),
         }
+    }
+}
+
+/// What is sent after `Hello`.
+struct Reports {
+    reporter: Arc<Reporter>,
+    applied: watch::Receiver<u64>,
+    wanted: watch::Receiver<u64>,
+    /// Series that are still to be sent.
+    pieces: VecDeque<Metrics>,
+    /// When the next status is; none: once the snapshot is in effect.
+    status_due: Option<Instant>,
+}
+
+impl Reports {
+    async fn next(&mut self) -> Option<Message> {
+        if let Some(piece) = self.pieces.pop_front() {
+            return Some(Message::Metrics(piece));
+        }
+        let Some(due) = self.status_due else {
+            self.applied.wait_for(|applied| *applied > 0).await.ok()?;
+            return Some(self.status());
+        };
+        tokio::select! {
+            () = sleep_until(due) => Some(self.status()),
+            Ok(()) = self.wanted.changed() => {
+                let id = *self.wanted.borrow_and_update();
+                self.pieces = exposition::pieces(&self.reporter.registry, id).into();
+                self.pieces.pop_front().map(Message::Metrics)
+            }
+            () = closed(&mut self.applied) => None,
+        }
+    }
+
+    fn status(&mut self) -> Message {
+        self.status_due = Some(Instant::now() + REPORT_EVERY.mul_f64(0.9 + fastrand::f64() / 5.0));
+        Message::Status(self.reporter.status(*self.applied.borrow_and_update()))
     }
 }
 

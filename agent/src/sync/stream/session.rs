@@ -86,6 +86,8 @@ pub(super) struct Session {
     incoming: Streaming<ServerMessage>,
     sequence: Sequence,
     applied: watch::Sender<u64>,
+    /// The number of the last question for the agent's series, 0 before the first.
+    wanted: watch::Sender<u64>,
     metrics: StreamMetrics,
 }
 
@@ -98,11 +100,11 @@ impl Session {
     ) -> Result<Self, End> {
         let ledger = reporter.ledger.clone();
         let opening = async {
-            let applied = watch::Sender::new(0);
-            let messages = reporter.messages(applied.subscribe());
+            let (applied, wanted) = (watch::Sender::new(0), watch::Sender::new(0));
+            let messages = reporter.messages(applied.subscribe(), wanted.subscribe());
             let incoming = endpoint.stream_client().sync(messages).await?.into_inner();
             let (opened, sequence) = (Instant::now(), Sequence::default());
-            let mut session = Self { endpoint, opened, incoming, sequence, applied, metrics };
+            let mut session = Self { endpoint, opened, incoming, sequence, applied, wanted, metrics };
             let snapshot = session.snapshot().await?;
             Ok((session, snapshot))
         };
@@ -119,6 +121,7 @@ impl Session {
                 Meaning::Change(change) => self.note_full(told.apply(change)),
                 Meaning::SnapshotEnd => return Ok(told),
                 Meaning::GoAway(reason) => return Err(End::GoAway(reason)),
+                Meaning::MetricsWanted(id) => self.want_metrics(id),
                 Meaning::Nothing => {}
             }
         }
@@ -150,6 +153,7 @@ impl Session {
         match self.next().await? {
             Meaning::Change(change) => changes.push(change),
             Meaning::GoAway(reason) => return Err(End::GoAway(reason)),
+            Meaning::MetricsWanted(id) => self.want_metrics(id),
             Meaning::SnapshotEnd | Meaning::Nothing => {}
         }
         Ok(())
@@ -164,6 +168,11 @@ impl Session {
             tracing::warn!(address = %self.endpoint.address(), sequence = message.sequence, "left out: {senseless}");
             senseless.instead()
         }))
+    }
+
+    /// Has the agent's series sent.
+    fn want_metrics(&self, id: u64) {
+        self.wanted.send_replace(id);
     }
 
     fn note_full(&self, outcome: Result<(), Full>) {

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use futures_util::FutureExt as _;
 use kiam_proto::node::server_message::Message;
-use kiam_proto::node::{Bind, Hello, Interception, Unbind};
+use kiam_proto::node::{Bind, Hello, Interception, MetricsWanted, Unbind};
 use prometheus::Registry;
 use tokio::time::Instant;
 use tonic::Status;
@@ -46,6 +47,8 @@ impl Supplied {
             metrics: Arc::new(Metrics::new(&self.registry).unwrap()),
             identity: self.agent.identity.clone(),
             rules: None,
+            registry: self.registry.clone(),
+            zone: std::future::ready("eu-west-1a".to_owned()).boxed().shared(),
         };
         let supplier = Supplier {
             endpoints: self.agent.endpoints.clone(),
@@ -342,4 +345,21 @@ async fn the_end_of_the_agent_is_the_end_of_its_stream() {
     let (stream, _one, _two) = supplied.by_one_of_two().await;
     supplied.agent.shutdown.begin();
     stream.left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_agents_series_are_sent_when_they_are_wanted_and_its_status_goes_on() {
+    let supplied = Supplied::new().await;
+    let mut server = supplied.agent.supplying("a").await;
+    supplied.begin(&[server.server.address]).await;
+    let mut stream = server.opened().await;
+    assert_eq!(stream.hello.zone, "eu-west-1a");
+    stream.snapshot(&[(A, "a-1")]);
+    stream.status().await;
+    for id in [1, 2] {
+        stream.say(Message::MetricsWanted(MetricsWanted { id }));
+        let series = stream.series(id).await;
+        assert!(series.iter().any(|family| family.name == "kiam_metadata_success_total"), "{series:?}");
+    }
+    stream.status().await;
 }

@@ -1,6 +1,7 @@
 //! The listener over real connections on loopback.
 
 mod doors;
+mod fleet;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -42,11 +43,15 @@ async fn start() -> Running {
 }
 
 async fn start_with(args: &OpsArgs, access: Option<Arc<dyn Access>>) -> Running {
-    let (registry, readiness, shutdown) = (Registry::new(), Readiness::default(), Shutdown::new());
-    let mut ops = Ops::bind(args, registry.clone(), readiness.clone()).await.unwrap().unwrap();
+    let mut ops = Ops::bind(args, Registry::new(), Readiness::default()).await.unwrap().unwrap();
     if let Some(access) = access {
         ops = ops.guarded_by(access, args.metrics.auth());
     }
+    run(ops)
+}
+
+fn run(ops: Ops) -> Running {
+    let (registry, readiness, shutdown) = (ops.pages.registry.clone(), ops.pages.readiness.clone(), Shutdown::new());
     let (address, identity, ended) = (ops.local_addr(), ops.identity.clone(), shutdown.clone());
     let serving = tokio::spawn(async move { ops.serve(ended).await.unwrap() });
     Running { address, registry, readiness, identity, shutdown, serving }

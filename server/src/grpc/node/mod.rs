@@ -19,6 +19,7 @@ use kiam_proto::encoding::node::{Hello, NodeMessage, ServerMessage};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::errand::Errand;
 use super::evidence::evidence;
 use super::fleet::{Connected, Fleet, Heard, VERSION};
 use super::lifetime::Lifetime;
@@ -81,6 +82,7 @@ impl NodeSync for Node {
             since: now,
             sent: AtomicU64::default(),
             heard,
+            errand: Errand::default(),
         };
         if !connected.is_of_this_version() {
             let (node, version) = (&connected.node, &connected.hello.agent_version);

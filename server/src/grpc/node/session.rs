@@ -8,8 +8,8 @@ use std::time::Duration;
 use kiam_common::shutdown::Shutdown;
 use kiam_proto::encoding::node::NodeMessage;
 use kiam_proto::encoding::node::node_message::Message as Said;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::{Status, Streaming};
 
@@ -78,6 +78,8 @@ pub(super) struct Session {
     clerk: Clerk,
     inbound: Streaming<NodeMessage>,
     outbound: mpsc::Sender<Outgoing>,
+    /// Tells when the agent's series are wanted.
+    questions: watch::Receiver<u64>,
     lifetime: Lifetime,
     /// The agent was asked to leave.
     leaving: Option<Farewell>,
@@ -92,7 +94,8 @@ impl Session {
         lifetime: Lifetime,
     ) -> Self {
         let clerk = supplier.desk.clerk(&membership.connected.node);
-        Self { supplier, membership, clerk, inbound, outbound, lifetime, leaving: None }
+        let questions = membership.connected.errand.questions();
+        Self { supplier, membership, clerk, inbound, outbound, questions, lifetime, leaving: None }
     }
 
     /// Supplies the agent for as long as it is there.
@@ -126,6 +129,10 @@ impl Session {
                     silence.as_mut().reset(Instant::now() + SILENCE);
                 }
                 changes = self.clerk.changes() => self.tell(changes.ok_or(End::Replaced)?).await?,
+                Ok(()) = self.questions.changed() => {
+                    let id = *self.questions.borrow_and_update();
+                    self.send(Outgoing::MetricsWanted(id)).await?;
+                }
                 why = farewell.as_mut(), if self.leaving.is_none() => {
                     self.leaving = Some(why);
                     gone_by = (why == Farewell::Shutdown).then(|| Instant::now() + FAREWELL);
@@ -159,6 +166,10 @@ impl Session {
         let Ok(Some(NodeMessage { message })) = said else { return Err(self.left()) };
         let status = match message {
             Some(Said::Status(status)) => Some(status),
+            Some(Said::Metrics(piece)) => {
+                self.membership.connected.errand.take(piece);
+                None
+            }
             // Nothing that this server understands, but a sign of life.
             Some(Said::Hello(_)) | None => None,
         };

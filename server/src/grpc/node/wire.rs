@@ -27,6 +27,7 @@ pub(super) enum Outgoing {
     News(Message),
     SnapshotEnd,
     GoAway(&'static str),
+    MetricsWanted(u64),
 }
 
 /// The kinds of messages, for metrics.
@@ -48,11 +49,13 @@ pub enum Kind {
     Revoke,
     /// `GoAway`
     GoAway,
+    /// `MetricsWanted`
+    MetricsWanted,
 }
 
 impl Kind {
     /// Every kind, for metrics that show each from the start.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Welcome,
         Self::SnapshotEnd,
         Self::Bind,
@@ -61,6 +64,7 @@ impl Kind {
         Self::Withhold,
         Self::Revoke,
         Self::GoAway,
+        Self::MetricsWanted,
     ];
 
     /// The name in metrics.
@@ -74,6 +78,7 @@ impl Kind {
             Self::Withhold => "withhold",
             Self::Revoke => "revoke",
             Self::GoAway => "go_away",
+            Self::MetricsWanted => "metrics_wanted",
         }
     }
 
@@ -87,6 +92,7 @@ impl Kind {
             Wire::Withhold(_) => Self::Withhold,
             Wire::Revoke(_) => Self::Revoke,
             Wire::GoAway(_) => Self::GoAway,
+            Wire::MetricsWanted(_) => Self::MetricsWanted,
         }
     }
 }
@@ -108,12 +114,13 @@ impl Encoder {
         let message = match outgoing {
             Outgoing::Welcome => Wire::Welcome(wire::Welcome {
                 server_version: VERSION.into(),
-                features: Vec::new(),
+                features: self.connected.features(),
                 node: self.connected.node.to_string(),
             }),
             Outgoing::News(message) => news(message, &self.supplier.clock),
             Outgoing::SnapshotEnd => Wire::SnapshotEnd(wire::SnapshotEnd {}),
             Outgoing::GoAway(reason) => Wire::GoAway(wire::GoAway { reason: reason.into() }),
+            Outgoing::MetricsWanted(id) => Wire::MetricsWanted(wire::MetricsWanted { id }),
         };
         self.sequence += 1;
         self.connected.sent.store(self.sequence, Ordering::Relaxed);

@@ -63,6 +63,7 @@ struct Stand {
     desk: Arc<Desk>,
     sts: Arc<FakeSts>,
     events: Arc<FakeEvents>,
+    fleet: Arc<Fleet>,
     registry: Registry,
     pods_listed: Blocker,
     channel: Channel,
@@ -112,7 +113,7 @@ impl Stand {
             node_binding: Arc::clone(&node_binding),
             desk: Arc::clone(&desk),
             clock: fixtures::clock(),
-            fleet,
+            fleet: Arc::clone(&fleet),
             metrics: StreamMetrics::new(&registry).unwrap(),
             shutdown: shutdown.clone(),
         };
@@ -136,7 +137,7 @@ impl Stand {
         let serving = tokio::spawn(serve(incoming, service, limits, open, shutdown.clone()));
         pods_listed.clear();
         settle().await;
-        Self { directory, desk, sts, events, registry, pods_listed, channel, connections, shutdown, serving }
+        Self { directory, desk, sts, events, fleet, registry, pods_listed, channel, connections, shutdown, serving }
     }
 
     /// With the pod `a` at 10.0.0.1, whose namespace permits its role `reader`.

@@ -2,6 +2,7 @@
 
 mod ends;
 mod fleet;
+mod metrics;
 mod news;
 
 use std::time::Duration;
