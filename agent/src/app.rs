@@ -162,10 +162,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let watcher = reports.map(|reports| Arc::new(Watcher::new(reports, ledger.clone())));
     ledger.register(&registry)?;
     let stream_metrics = StreamMetrics::new(&registry)?;
-    let keeping = match config.interception {
-        Some(interception) => Some((interception, on_rules(&readiness, &registry, &metrics)?)),
-        None => None,
-    };
+    let keeping = keeping(config.interception, &readiness, &metrics, &registry)?;
 
     let resolver = Arc::new(config.server.server_address.clone());
     let token = match config.server_token_file {
@@ -249,10 +246,16 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     Ok(Running { metadata_addr, ops_addr, parts, ops, shutdown, ops_shutdown })
 }
 
-/// What the keeper of the rules tells of them.
-fn on_rules(readiness: &Readiness, registry: &Registry, metrics: &Metrics) -> prometheus::Result<Reports> {
-    let blocker = readiness.blocker("interception");
-    Ok(Reports { blocker, metrics: Arc::new(RuleMetrics::new(registry)?), arrivals: metrics.arrivals.clone() })
+/// The rules that the agent keeps, if it does, and who is told of them.
+fn keeping(
+    interception: Option<Interception>,
+    readiness: &Readiness,
+    metrics: &Metrics,
+    registry: &Registry,
+) -> prometheus::Result<Option<(Interception, Reports)>> {
+    let Some(interception) = interception else { return Ok(None) };
+    let (blocker, arrivals) = (readiness.blocker("interception"), metrics.arrivals.clone());
+    Ok(Some((interception, Reports { blocker, metrics: Arc::new(RuleMetrics::new(registry)?), arrivals })))
 }
 
 /// What the agent says of itself.

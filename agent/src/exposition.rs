@@ -113,7 +113,9 @@ mod tests {
         let last: Vec<_> = pieces.iter().map(|piece| piece.is_last).collect();
         assert_eq!(last.iter().position(|last| *last), Some(pieces.len() - 1));
         let families: Vec<_> = pieces.iter().flat_map(|piece| &piece.families).collect();
-        let of = |name: &str| families.iter().filter(move |family| family.name == name).flat_map(|f| &f.series);
+        let of = |name: &'static str| {
+            families.iter().filter(move |family| family.name == name).flat_map(|family| &family.series)
+        };
         assert_eq!(of("a_total").count(), 500);
         assert_eq!(of("c").next().unwrap().value, Some(Value::Number(-3.0)));
         let Some(Value::Histogram(timed)) = &of("b_seconds").next().unwrap().value else { panic!("no histogram") };

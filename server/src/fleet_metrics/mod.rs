@@ -22,7 +22,7 @@ use prometheus::proto::MetricFamily;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::grpc::fleet::Fleet;
+use crate::grpc::fleet::{Connected, Fleet};
 use crate::metrics::FleetMetrics;
 use sum::Sum;
 
@@ -51,11 +51,14 @@ impl Collector {
     async fn collect(&self, per_node: bool) -> Sum {
         let (agents, deadline) = (self.fleet.agents(), Instant::now() + WITHIN);
         let connected = agents.len();
-        let ask = |agent| async move { timeout_at(deadline, agent.metrics()).await.ok().flatten().zip(Some(agent)) };
+        let ask = |agent: Arc<Connected>| async move {
+            let families = timeout_at(deadline, agent.metrics()).await.ok().flatten();
+            families.map(|families| (agent, families))
+        };
         let mut answers = stream::iter(agents).map(ask).buffer_unordered(AT_ONCE);
         let (mut sum, mut added) = (Sum::new(per_node), 0);
         while let Some(answer) = answers.next().await {
-            let Some((families, agent)) = answer else { continue };
+            let Some((agent, families)) = answer else { continue };
             added += usize::from(sum.add(&agent.node, families));
         }
         self.metrics.collected(added, connected - added);

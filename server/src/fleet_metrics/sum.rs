@@ -130,7 +130,6 @@ fn add_to(sum: &mut WireValue, value: WireValue) {
     }
 }
 
-#[expect(clippy::float_cmp, reason = "bounds are the same numbers, or other bounds")]
 fn add_histogram(sum: &mut Histogram, value: &Histogram) {
     let bounds = |histogram: &Histogram| histogram.buckets.iter().map(|b| b.upper_bound).collect::<Vec<_>>();
     if bounds(sum) != bounds(value) {
