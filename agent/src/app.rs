@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kiam_common::VERSION;
 use kiam_common::args::{self, Invocation};
 use kiam_common::clock::Clock;
 use kiam_common::grpc_metrics::GrpcMetrics;
@@ -242,7 +243,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     }
     listening.clear();
     let announced = ops_addr.map(tracing::field::display);
-    tracing::info!(%metadata_addr, ops_addr = announced, version = env!("CARGO_PKG_VERSION"), "the agent answers");
+    tracing::info!(%metadata_addr, ops_addr = announced, version = VERSION, "the agent answers");
     Ok(Running { metadata_addr, ops_addr, parts, ops, shutdown, ops_shutdown })
 }
 
@@ -268,6 +269,7 @@ fn hello(stream: config::Stream, metrics: Option<Endpoint>) -> Hello {
     });
     let (agent_version, features) = (env!("CARGO_PKG_VERSION").into(), vec![METRICS_FEATURE.into()]);
     Hello { node, agent_version, config_hash, features, metrics, ..Hello::default() }
+    Hello { node, agent_version: VERSION.into(), config_hash, features: Vec::new() }
 }
 
 fn warn_of(config: &Config) {
