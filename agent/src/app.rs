@@ -267,9 +267,8 @@ fn hello(stream: config::Stream, metrics: Option<Endpoint>) -> Hello {
         path: metrics.path.to_string(),
         tls: metrics.tls,
     });
-    let (agent_version, features) = (env!("CARGO_PKG_VERSION").into(), vec![METRICS_FEATURE.into()]);
+    let (agent_version, features) = (VERSION.into(), vec![METRICS_FEATURE.into()]);
     Hello { node, agent_version, config_hash, features, metrics, ..Hello::default() }
-    Hello { node, agent_version: VERSION.into(), config_hash, features: Vec::new() }
 }
 
 fn warn_of(config: &Config) {

@@ -15,8 +15,7 @@ use crate::explain::{Said, Supplied};
 use super::errand::Errand;
 
 /// The version of this server, to compare those of agents with.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-pub(super) use kiam_common::VERSION;
+pub(crate) use kiam_common::VERSION;
 
 /// The streams that are open.
 #[derive(Debug, Default)]
