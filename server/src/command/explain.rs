@@ -82,10 +82,10 @@ fn the_whole_one(answers: Vec<Answer<wire::Explanation>>) -> Result<wire::Explan
 }
 
 fn from_wire(step: wire::Step) -> Step {
-    let verdict = match step.verdict() {
+    let verdict = match step.outcome() {
         wire::Outcome::Good => Verdict::Good,
         wire::Outcome::Bad => Verdict::Bad,
-        // A newer server's verdict is for people to judge.
+        // What a newer server makes of it is for people to judge.
         wire::Outcome::Doubtful | wire::Outcome::Unspecified => Verdict::Doubtful,
         wire::Outcome::Skipped => Verdict::Skipped,
     };
@@ -125,9 +125,9 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_that_is_not_known_is_left_to_people() {
-        for (verdict, read) in [(1, Verdict::Good), (2, Verdict::Bad), (4, Verdict::Skipped), (9, Verdict::Doubtful)] {
-            assert_eq!(from_wire(wire::Step { verdict, ..Default::default() }).verdict, read);
+    fn an_outcome_that_is_not_known_is_left_to_people() {
+        for (outcome, read) in [(1, Verdict::Good), (2, Verdict::Bad), (4, Verdict::Skipped), (9, Verdict::Doubtful)] {
+            assert_eq!(from_wire(wire::Step { outcome, ..Default::default() }).verdict, read);
         }
     }
 }

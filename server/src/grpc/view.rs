@@ -109,11 +109,11 @@ fn is_name(text: &str) -> bool {
 
 fn to_wire(step: Step) -> wire::Step {
     let Step { check, verdict, found, advice } = step;
-    let verdict = match verdict {
+    let outcome = match verdict {
         Verdict::Good => wire::Outcome::Good,
         Verdict::Bad => wire::Outcome::Bad,
         Verdict::Doubtful => wire::Outcome::Doubtful,
         Verdict::Skipped => wire::Outcome::Skipped,
     };
-    wire::Step { check, verdict: verdict.into(), found, advice }
+    wire::Step { check, outcome: outcome.into(), found, advice }
 }

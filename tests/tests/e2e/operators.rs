@@ -43,14 +43,15 @@ async fn a_pod_with_credentials_is_explained_by_its_name_and_by_its_address() {
     let (server, agent) = around.run(around.server()).await;
     let pod = around.run_pod("reader", "reader");
     assert!(ask_for(agent.addresses().main, pod, "reader").await.status.is_success());
-    let by_name = ask(&["server", "explain", "apps/reader"], &server, &operator(&around));
-    let by_ip = ask(&["server", "explain"], &server, &operator(&around)).flag("--ip", pod);
+    let operator = operator(&around);
+    let by_name = ask(&["server", "explain", "apps/reader"], &server, &operator);
+    let by_ip = ask(&["server", "explain"], &server, &operator).flag("--ip", pod);
     eventually("everything to be in effect", async || {
         let (code, explained) = json(by_name.clone());
         (code == 0 && verdict(&explained, "sequence") == "good").then_some(())
     })
     .await;
-    for explain in [by_name.clone(), by_ip, by_name.flag("--timeout", "10s").by_environment()] {
+    for explain in [by_name.clone(), by_ip, by_name.clone().flag("--timeout", "10s").by_environment()] {
         let (code, explained) = json(explain);
         assert_eq!((code, &explained["good"]), (0, &true.into()));
         for check in ["pod", "phase", "address", "annotation", "role", "namespace", "credentials", "node", "sequence"] {
@@ -58,7 +59,7 @@ async fn a_pod_with_credentials_is_explained_by_its_name_and_by_its_address() {
         }
         assert_eq!(verdict(&explained, "interception"), "skipped");
     }
-    let (code, text) = ask(&["server", "explain", "apps/reader"], &server, &operator(&around)).run();
+    let (code, text) = by_name.run();
     assert!(code == 0 && text.ends_with("the pod gets its credentials\n") && !text.contains('✗'), "{text}");
     let issued = &around.sts.issued()[0];
     for secret in [&issued.secret_access_key, &issued.session_token] {
@@ -79,7 +80,8 @@ async fn what_keeps_a_pod_from_its_credentials_is_named_with_what_to_do() {
     let finished = Pod::new("apps", "finished", "node-a", "127.99.0.2", "reader");
     around.kube.put_pod(&Pod { phase: "Succeeded".into(), ..finished });
     ask_for(agent.addresses().main, refused, "refused").await;
-    let explain = |words| ask(words, &server, &operator(&around));
+    let operator = operator(&around);
+    let explain = |words| ask(words, &server, &operator);
     for (words, line) in [
         (&["server", "explain", "apps/refused"], "✗ credentials   AccessDenied: "),
         (&["server", "explain", "apps/none"], "✗ annotation    it has no iam.amazonaws.com/role"),
@@ -95,7 +97,7 @@ async fn what_keeps_a_pod_from_its_credentials_is_named_with_what_to_do() {
         let advice = text.lines().skip_while(|it| !it.contains('✗')).nth(1).expect("a line more");
         assert!(advice.contains('→') && text.contains("the pod gets no credentials"), "{text}");
     }
-    assert!(!around.sts.assumptions_of(&format!("{BASE_ARN}reader")).iter().any(|_| true), "explain asks nobody");
+    assert!(around.sts.assumptions_of(&format!("{BASE_ARN}reader")).is_empty(), "explain asks nobody");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,8 +130,9 @@ async fn a_server_that_does_not_answer_in_time_is_told_and_makes_it_fail() {
     let around = Emulated::start().await;
     let hanging = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = hanging.local_addr().expect("an address");
+    let operator = operator(&around);
     for words in [&["server", "status"][..], &["server", "explain", "apps/reader"]] {
-        let asked = with_identity(Invocation::new(PROGRAMS, words), &operator(&around));
+        let asked = with_identity(Invocation::new(PROGRAMS, words), &operator);
         let asked = asked.flag("--server-address", address).flag("--gateway-timeout-creation", "1m");
         let (code, said) = asked.flag("--timeout", "200ms").run();
         assert!(code == 1 && said.contains(&format!("{address}")) && said.contains("no answer within 200ms"), "{said}");

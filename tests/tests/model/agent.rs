@@ -102,7 +102,8 @@ impl Agent {
             let news = stream.clerk.changes().now_or_never().flatten();
             stream.send(server, news.unwrap_or_default(), &words);
         }
-        if let Some(stream) = self.followed.as_ref().filter(|stream| stream.under_way.is_empty()) {
+        let has_nothing_to_come = |stream: &&Stream| stream.under_way.is_empty() && !stream.is_torn;
+        if let Some(stream) = self.followed.as_ref().filter(has_nothing_to_come) {
             self.knowledge.is_told(&Arc::new(servers[stream.server].words(self.node)));
         }
     }

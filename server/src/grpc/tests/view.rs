@@ -7,8 +7,8 @@ use kiam_proto::node::fleet_client::FleetClient;
 use kiam_proto::node::node_message::Message as Said;
 use kiam_proto::node::node_sync_client::NodeSyncClient;
 use kiam_proto::node::{
-    ExplainRequest, Explanation, Hello, ListNodesRequest, ListNodesResponse, NodeMessage, PodName, ServerMessage,
-    Verdict,
+    ExplainRequest, Explanation, Hello, ListNodesRequest, ListNodesResponse, NodeMessage, Outcome, PodName,
+    ServerMessage,
 };
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status, Streaming};
@@ -53,11 +53,11 @@ async fn where_nothing_binds_agents_each_sees_what_it_may_ask_for_and_that_is_al
         let explanation = stand.explain(None, pod).await.unwrap();
         assert!(explanation.supplied_here);
         let step = |check: &str| explanation.steps.iter().find(|step| step.check == check).unwrap();
-        assert_eq!(step("namespace").verdict(), Verdict::Good);
-        assert_eq!(step("node").verdict(), Verdict::Good);
+        assert_eq!(step("namespace").outcome(), Outcome::Good);
+        assert_eq!(step("node").outcome(), Outcome::Good);
     }
     let unknown = stand.explain(None, named("team", "b")).await.unwrap();
-    assert_eq!((unknown.supplied_here, unknown.steps[0].verdict()), (false, Verdict::Bad));
+    assert_eq!((unknown.supplied_here, unknown.steps[0].outcome()), (false, Outcome::Bad));
     let listed = stand.nodes(None).await.unwrap();
     assert_eq!((names(&listed), listed.waiting_for.is_empty()), (vec!["node-1"], true));
     drop(stream);
