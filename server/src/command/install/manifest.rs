@@ -77,7 +77,8 @@ fn config_map<'n>(
     labels: &str,
     files: impl IntoIterator<Item = (&'n str, String)>,
 ) -> String {
-    let data: String = files.into_iter().map(|(name, text)| format!("  {name}: |\n{}", indented(&text))).collect();
+    let entry = |(name, text): (&str, String)| format!("  {name}: |\n{}", indented(&text));
+    let data = files.into_iter().map(entry).collect::<Vec<_>>().concat();
     format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: {namespace}\n{labels}data:\n{data}"
     )
