@@ -1,5 +1,5 @@
 //! A Kubernetes API server with its etcd, and the server's account in it with exactly the rights of
-//! `deploy/rbac.yaml`.
+//! `deploy/kustomize/base/rbac.yaml`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,6 +75,19 @@ impl KubeApiServer {
         self.kubeconfig("kiam-server")
     }
 
+    /// What somebody who may do everything is given as `--kubeconfig`.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.kubeconfig("admin")
+    }
+
+    /// What a server is given as `--kubeconfig` that runs in this namespace with this account.
+    pub fn account_kubeconfig(&self, namespace: &str, account: &str) -> PathBuf {
+        let user = format!("{namespace}.{account}");
+        let token = self.kubectl(&["create", "token", account, "--namespace", namespace]);
+        self.write_kubeconfig(&user, token.trim());
+        self.kubeconfig(&user)
+    }
+
     /// What the admin's kubectl prints.
     ///
     /// # Panics
@@ -94,8 +107,13 @@ impl KubeApiServer {
 
     /// A token of the agents' account for somebody, as a kubelet asks for one: bound to the agent's pod, if one is named.
     pub fn agent_token(&self, namespace: &str, audience: &str, pod: Option<&str>) -> String {
+        self.account_token(AGENT_ACCOUNT, namespace, audience, pod)
+    }
+
+    /// The same of any account.
+    pub fn account_token(&self, account: &str, namespace: &str, audience: &str, pod: Option<&str>) -> String {
         let audience = format!("--audience={audience}");
-        let mut arguments = vec!["create", "token", AGENT_ACCOUNT, "--namespace", namespace, &audience];
+        let mut arguments = vec!["create", "token", account, "--namespace", namespace, &audience];
         let name = pod.map(|pod| format!("--bound-object-name={pod}"));
         if let Some(name) = &name {
             arguments.extend(["--bound-object-kind=Pod", name]);
@@ -110,12 +128,25 @@ impl KubeApiServer {
 
     /// Whether the server's account has this right in all of the cluster.
     pub fn server_may(&self, verb: &str, resource: &str) -> bool {
-        let account = "--as=system:serviceaccount:kube-system:kiam-server";
-        self.try_kubectl(&["auth", "can-i", verb, resource, "--all-namespaces", account]).is_ok()
+        self.account_may("kube-system", "kiam-server", verb, resource)
+    }
+
+    /// The same of any account.
+    pub fn account_may(&self, namespace: &str, account: &str, verb: &str, resource: &str) -> bool {
+        let account = format!("--as=system:serviceaccount:{namespace}:{account}");
+        self.try_kubectl(&["auth", "can-i", verb, resource, "--all-namespaces", &account]).is_ok()
+    }
+
+    /// Hands kubectl a manifest: `apply --filename -`, say.
+    pub fn feed_kubectl(&self, arguments: &[&str], manifest: &str) -> Result<String, String> {
+        let file = tempfile::NamedTempFile::new_in(&self.dir).expect("a file for the manifest");
+        fs::write(file.path(), manifest).expect("the manifest can be written");
+        let path = file.path().display().to_string();
+        self.try_kubectl(&[arguments, &["--filename", &path]].concat())
     }
 
     async fn create_server_account(&self) {
-        let rbac = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rbac.yaml");
+        let rbac = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize/base/rbac.yaml");
         self.kubectl(&["apply", "--filename", &rbac.display().to_string()]);
         let token = self.kubectl(&["create", "token", "kiam-server", "--namespace", "kube-system"]);
         self.write_kubeconfig("kiam-server", token.trim());

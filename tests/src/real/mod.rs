@@ -6,6 +6,7 @@
 
 pub mod clients;
 pub mod faketime;
+pub mod helm;
 pub mod http;
 pub mod jwt;
 pub mod kube_apiserver;
