@@ -83,9 +83,13 @@ impl KubeApiServer {
     /// What a server is given as `--kubeconfig` that runs in this namespace with this account.
     pub fn account_kubeconfig(&self, namespace: &str, account: &str) -> PathBuf {
         let user = format!("{namespace}.{account}");
-        let token = self.kubectl(&["create", "token", account, "--namespace", namespace]);
-        self.write_kubeconfig(&user, token.trim());
+        self.write_kubeconfig(&user, &self.token(namespace, account));
         self.kubeconfig(&user)
+    }
+
+    /// A token of an account, for the API server itself.
+    pub fn token(&self, namespace: &str, account: &str) -> String {
+        self.kubectl(&["create", "token", account, "--namespace", namespace]).trim().into()
     }
 
     /// What the admin's kubectl prints.
@@ -148,8 +152,7 @@ impl KubeApiServer {
     async fn create_server_account(&self) {
         let rbac = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize/base/rbac.yaml");
         self.kubectl(&["apply", "--filename", &rbac.display().to_string()]);
-        let token = self.kubectl(&["create", "token", "kiam-server", "--namespace", "kube-system"]);
-        self.write_kubeconfig("kiam-server", token.trim());
+        self.write_kubeconfig("kiam-server", &self.token("kube-system", "kiam-server"));
         eventually("the server's rights to take effect", async || self.server_may("list", "pods").then_some(())).await;
     }
 

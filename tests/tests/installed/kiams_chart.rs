@@ -82,6 +82,7 @@ async fn a_release_of_kiams_chart_is_upgraded_in_place_keeps_its_certificates_an
         server: "daemonset/kiam-old-server",
         agent: "daemonset/kiam-old-agent",
         account: None,
+        open_metrics: true,
     })
     .await;
     let answer = programs.ask(&reader(&namespace, "reader").await).await;

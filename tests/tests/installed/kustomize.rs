@@ -78,6 +78,7 @@ async fn as_the_manifests_run_them_the_programs_give_a_pod_its_credentials() {
         server: "deployment/kiam-server",
         agent: "daemonset/kiam-agent",
         account: None,
+        open_metrics: true,
     })
     .await;
     let pod = reader(&namespace, "reader").await;

@@ -1,10 +1,11 @@
 //! The programs at work as their manifests say: the containers' own command lines, certificates, tokens and accounts.
 
-use http::StatusCode;
+use http::header::AUTHORIZATION;
+use http::{Request, StatusCode};
 use kiam_common::testing::metrics::count;
 use kiam_tests::imds::Imds;
 use kiam_tests::real::eventually;
-use kiam_tests::real::http::{Answer, LOCALHOST, get};
+use kiam_tests::real::http::{Answer, LOCALHOST, get, send};
 use kiam_tests::real::namespace::{Namespace, PERMITTED, Pod, ROLE};
 use kiam_tests::real::program::Invocation;
 use kiam_tests::stack::Program;
@@ -32,6 +33,16 @@ pub(crate) struct Installed<'a> {
     pub(crate) agent: &'a str,
     /// The server's account, if not its own.
     pub(crate) account: Option<&'a str>,
+    /// Whether to show metrics to everybody, whatever the manifests say.
+    pub(crate) open_metrics: bool,
+}
+
+impl Installed<'_> {
+    /// Where only this test asks, and so that the log says where.
+    fn listening(&self, program: Invocation) -> Invocation {
+        let program = program.flag("--prometheus-listen-addr", "127.0.0.1:0").flag("--level", "info");
+        if self.open_metrics { program.flag("--metrics-auth", "none") } else { program }
+    }
 }
 
 impl Programs {
@@ -42,7 +53,9 @@ impl Programs {
         let &Installed { cluster, namespace, .. } = installed;
         let pods = Pods::of(cluster, namespace, installed.server);
         let account = installed.account.unwrap_or(pods.account());
-        let server = listening(pods.invocation(&["server"], "kiam-server", &directory.path().join("server")))
+        let server = pods.invocation(&["server"], "kiam-server", &directory.path().join("server"));
+        let server = installed
+            .listening(server)
             .flag("--bind", "127.0.0.1:0")
             .flag("--kubeconfig", cluster.kubernetes.account_kubeconfig(namespace, account).display())
             .env("AWS_REGION", "eu-west-1")
@@ -55,7 +68,9 @@ impl Programs {
         let pods = Pods::of(cluster, namespace, installed.agent);
         let pod = format!("agent-{account}");
         pods.make(&pod);
-        let agent = listening(pods.invocation(&["agent"], &pod, &directory.path().join("agent")))
+        let agent = pods.invocation(&["agent"], &pod, &directory.path().join("agent"));
+        let agent = installed
+            .listening(agent)
             // Rules would be this machine's own.
             .flag("--intercept", "none")
             .flag("--bind", "127.0.0.1")
@@ -106,11 +121,6 @@ impl Drop for Programs {
     }
 }
 
-/// Where only this test asks, and so that the log says where.
-fn listening(program: Invocation) -> Invocation {
-    program.flag("--prometheus-listen-addr", "127.0.0.1:0").flag("--level", "info")
-}
-
 async fn start(program: &Invocation, name: &str, directory: &TempDir) -> Program {
     program.start(name, directory.path()).await.unwrap_or_else(|error| panic!("{error}"))
 }
@@ -120,20 +130,37 @@ pub(crate) async fn reader(namespace: &Namespace, name: &str) -> Pod {
     namespace.run_on(NODE, name, &[(ROLE, "reader")]).await
 }
 
+/// What a program answers a scraper with this token.
+pub(crate) async fn metrics_for(token: &str, program: &Program) -> Answer {
+    let request = Request::get("/metrics").header(AUTHORIZATION, format!("Bearer {token}")).body(String::new());
+    send(LOCALHOST, program.addresses().ops, request.expect("a request")).await
+}
+
 #[tokio::test]
-async fn as_the_chart_runs_them_the_programs_give_a_pod_its_credentials() {
+async fn as_the_chart_runs_them_the_programs_give_a_pod_its_credentials_and_the_scraper_their_metrics() {
     let cluster = cluster().await;
     let namespace = cluster.namespace(&[(PERMITTED, ".*")]).await;
-    cluster.deploy("install", "kiam-runs", &namespace.name, &json!({}));
+    let values = json!({"agent": {"prometheus": {"servicemonitor": {"enabled": true}}}});
+    cluster.deploy("install", "kiam-runs", &namespace.name, &values);
     let programs = Programs::start(&Installed {
         cluster,
         namespace: &namespace.name,
         server: "deployment/kiam-runs-server",
         agent: "daemonset/kiam-runs-agent",
         account: None,
+        open_metrics: false,
     })
     .await;
     let pod = reader(&namespace, "reader").await;
     let answer = programs.ask(&pod).await;
     assert_eq!((answer.status, answer.field("Code")), (StatusCode::OK, "Success".into()), "{}", answer.body);
+
+    for program in [&programs.server, &programs.agent] {
+        for (account, status) in [("kiam-runs-scraper", StatusCode::OK), ("kiam-runs-server", StatusCode::FORBIDDEN)] {
+            let answer = metrics_for(&cluster.kubernetes.token(&namespace.name, account), program).await;
+            assert_eq!(answer.status, status, "{}: {account}: {}", program.name(), answer.body);
+        }
+        let answer = get(LOCALHOST, program.addresses().ops, "/metrics").await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", program.name());
+    }
 }

@@ -9,7 +9,7 @@ use kiam_tests::real::namespace::{Namespace, PERMITTED};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, cluster};
-use crate::programs::{Installed, Programs, reader};
+use crate::programs::{Installed, Programs, metrics_for, reader};
 
 /// A resource, with its group if it has one, and a verb.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +67,7 @@ async fn assert_missed(cluster: &Cluster, namespace: &Namespace, right: &Right, 
         server: "deployment/kiam-rights-server",
         agent: "daemonset/kiam-rights-agent",
         account: Some(&name),
+        open_metrics: right.resource != "subjectaccessreviews",
     })
     .await;
     let resource = right.resource.as_str();
@@ -107,6 +108,11 @@ async fn assert_missed(cluster: &Cluster, namespace: &Namespace, right: &Right, 
             assert!(answer.body.contains("the agent's service account token"), "{}", answer.body);
             programs.counted("kiam_token_reviews_total{outcome=\"failed\"}").await;
         }
+        ("subjectaccessreviews", "create") => {
+            let token = cluster.kubernetes.token(&namespace.name, "kiam-rights-agent");
+            let answer = metrics_for(&token, &programs.server).await;
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.body);
+        }
         _ => panic!("nothing is known to need {right:?}: take it out of the role"),
     }
 }
@@ -115,7 +121,7 @@ async fn assert_missed(cluster: &Cluster, namespace: &Namespace, right: &Right, 
 async fn without_any_one_of_its_rights_the_server_fails_at_something_and_says_so() {
     let cluster = cluster().await;
     let namespace = cluster.namespace(&[(PERMITTED, ".*")]).await;
-    cluster.deploy("install", "kiam-rights", &namespace.name, &json!({"monitoring": {"auth": "none"}}));
+    cluster.deploy("install", "kiam-rights", &namespace.name, &json!({}));
     let role = cluster.get(&namespace.name, "clusterrole/kiam-rights-server");
     let all = rights(&role["rules"]);
     join_all(all.iter().map(|right| {
