@@ -20,3 +20,6 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;
+
+/// What both programs say that they are: `0.1.0`, or `0.1.0+0123456789ab` with the revision that they were built from.
+pub const VERSION: &str = env!("KIAM_VERSION");
