@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kiam_common::VERSION;
 use kiam_common::args::{self, Invocation};
 use kiam_common::clock::Clock;
 use kiam_common::grpc_metrics::GrpcMetrics;
@@ -240,7 +241,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     }
     listening.clear();
     let announced = ops_addr.map(tracing::field::display);
-    tracing::info!(%metadata_addr, ops_addr = announced, version = env!("CARGO_PKG_VERSION"), "the agent answers");
+    tracing::info!(%metadata_addr, ops_addr = announced, version = VERSION, "the agent answers");
     Ok(Running { metadata_addr, ops_addr, parts, ops, shutdown, ops_shutdown })
 }
 
@@ -253,7 +254,7 @@ fn on_rules(readiness: &Readiness, registry: &Registry, metrics: &Metrics) -> pr
 /// What the agent says of itself. It understands nothing beyond the first version of the stream.
 fn hello(stream: config::Stream) -> Hello {
     let config::Stream { node, config_hash, .. } = stream;
-    Hello { node, agent_version: env!("CARGO_PKG_VERSION").into(), config_hash, features: Vec::new() }
+    Hello { node, agent_version: VERSION.into(), config_hash, features: Vec::new() }
 }
 
 fn warn_of(config: &Config) {

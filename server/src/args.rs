@@ -11,7 +11,7 @@ use crate::role::resolver::BaseArn;
 
 /// Decides which AWS role each pod may have, and supplies the agents with credentials
 #[derive(Clone, Debug, Parser)]
-#[command(name = "kiam-server", version)]
+#[command(name = "kiam-server", version = kiam_common::VERSION)]
 pub struct ServerArgs {
     /// How to log.
     #[command(flatten)]

@@ -19,7 +19,7 @@ use crate::metadata::Endpoint;
 
 /// Answers the AWS credential requests of the pods on its node
 #[derive(Clone, Debug, Parser)]
-#[command(name = "kiam-agent", version)]
+#[command(name = "kiam-agent", version = kiam_common::VERSION)]
 pub(crate) struct AgentArgs {
     #[command(flatten)]
     pub(crate) log: LogArgs,

@@ -55,7 +55,7 @@ pub(super) fn register_program(registry: &Registry, every: Duration) -> Result<(
     registry.register(Box::new(Sampled::new(ProcessCollector::for_self(), every)))?;
     workers::register(registry)?;
     let build = Opts::new("kiam_build_info", "1, labelled with the version of the program.")
-        .const_label("version", env!("CARGO_PKG_VERSION"));
+        .const_label("version", crate::VERSION);
     let build = IntGauge::with_opts(build)?;
     build.set(1);
     registry.register(Box::new(build))

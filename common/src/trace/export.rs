@@ -84,7 +84,7 @@ impl Traces {
             }
         }
         let exporter = OtlpExporter::builder().with_tonic().build()?;
-        let resource = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+        let resource = Resource::builder().with_attribute(KeyValue::new("service.version", crate::VERSION));
         let resource = match says("OTEL_SERVICE_NAME") {
             Some(_) => resource.build(),
             None => resource.with_service_name(program).build(),

@@ -11,7 +11,7 @@ use kiam_proto::encoding::node as wire;
 use tonic::{Request, Response};
 
 /// The version of this server, to compare those of agents with.
-pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(super) use kiam_common::VERSION;
 
 /// The streams that are open.
 #[derive(Debug, Default)]
