@@ -58,10 +58,11 @@ fn what_the_pods_mount_is_printed_too() {
         of_kind.map(|object| object["metadata"]["name"].as_str().expect("a name").into()).collect()
     };
     let maps = named("ConfigMap");
+    let mount = regex::Regex::new(r#""configMap":\{"name":"([^"]+)"\}"#).expect("sound");
     let mut mounted = 0;
     for deployment in objects.iter().filter(|object| object["kind"] == "Deployment") {
         let text = deployment.to_string();
-        for map in regex::Regex::new(r#""configMap":\{"name":"([^"]+)"\}"#).expect("sound").captures_iter(&text) {
+        for map in mount.captures_iter(&text) {
             assert!(maps.contains(&map[1].to_owned()), "{}", &map[1]);
             mounted += 1;
         }

@@ -53,7 +53,8 @@ pub(super) fn all(args: &MetricsArgs) -> String {
 }
 
 fn configuration(servers: &[String]) -> String {
-    let target = |server: &String| format!("      - {{ url: '{server}/sd', refresh_interval: 30s, authorization: *token }}");
+    let target =
+        |server: &String| format!("      - {{ url: '{server}/sd', refresh_interval: 30s, authorization: *token }}");
     let targets: Vec<String> = servers.iter().map(target).collect();
     CONFIGURATION.replace("@TARGETS@", &targets.join("\n"))
 }

@@ -18,9 +18,8 @@ pub(super) fn selectors(expr: &str) -> BTreeSet<String> {
     let selector = Regex::new(&selector).expect("sound");
     let found = selector.captures_iter(&expr).filter_map(|found| {
         let (name, matchers) = (found.get(1).map_or("", |name| name.as_str()), found.get(2)?.as_str());
-        let is_function = found.get(3).is_some();
-        let is_series = !is_function && !KEYWORDS.contains(&name) && !(name.is_empty() && matchers.is_empty());
-        is_series.then(|| format!("{name}{matchers}"))
+        let is_other = found.get(3).is_some() || KEYWORDS.contains(&name) || name.is_empty() && matchers.is_empty();
+        (!is_other).then(|| format!("{name}{matchers}"))
     });
     found.collect()
 }
