@@ -21,8 +21,13 @@ impl<C: Parser, S: Subcommand> Parser for Invocation<C, S> {}
 
 impl<C: Parser, S: Subcommand> CommandFactory for Invocation<C, S> {
     fn command() -> Command {
-        let health = Command::new(HEALTH).about("Asks a server whether it is well: prints ok, or exits with 1");
-        S::augment_subcommands(C::command().subcommand(HealthArgs::augment_args(health)))
+        let health = HealthArgs::augment_args(Command::new(HEALTH));
+        let health = health.about("Asks a server whether it is well: prints ok, or exits with 1");
+        let program = C::command();
+        // `S` would put its own words in the place of the program's.
+        let about = program.get_about().cloned().unwrap_or_default();
+        S::augment_subcommands(program.subcommand(health))
+            .about(about)
             .subcommand_negates_reqs(true)
             .args_conflicts_with_subcommands(true)
             .disable_help_subcommand(true)

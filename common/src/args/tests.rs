@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use super::*;
 use crate::telemetry::Level;
@@ -184,4 +184,11 @@ fn help_names_the_variables_and_is_no_error() {
         assert_eq!(asked.exit_code(), 0);
         assert!(word == "--version" || asked.to_string().contains("[env: KIAM_SERVER_ADDRESS]"), "{asked}");
     }
+}
+
+#[test]
+fn help_says_what_the_program_and_its_commands_do() {
+    let help = Invocation::<Program, Other>::command().render_help().to_string();
+    assert!(help.starts_with("A program with every shared group"), "{help}");
+    assert!(help.contains("health  Asks a server whether it is well"), "{help}");
 }

@@ -114,7 +114,7 @@ async fn the_fleet_is_shown_as_a_table_and_as_json() {
     assert_eq!(columns[..3], ["NODE", "VERSION", "CONNECTED"], "{text}");
     let (code, shown) = json(status.clone().by_environment());
     assert_eq!((code, &shown["nodes"][0]["name"]), (0, &"node-a".into()));
-    assert_eq!(shown["nodes"][0]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(shown["nodes"][0]["version"], kiam_common::VERSION);
     assert_eq!(shown["warnings"], serde_json::json!([]), "{shown}");
 
     let other = around.agent(server.addresses().main).flag("--node-name", "node-b").flag("--max-stale", "9s");
