@@ -105,12 +105,11 @@ impl Scene {
         self.ask_for_something_new(b).await;
     }
 
-    /// A pod that nobody has seen before asks for a role that nobody has had; STS does not manage at once.
+    /// A pod that nobody has seen before asks for a role that nobody has had, and STS throttles it once.
     async fn ask_for_something_new(&self, agent: SocketAddr) {
         let role = format!("role-{}", self.rounds.fetch_add(1, Ordering::Relaxed));
         let scope = Scope::Role(format!("{BASE_ARN}{role}"));
-        self.around.sts.set_fault_times(scope.clone(), Fault::Refuse(Refusal::throttling()), 1);
-        self.around.sts.set_fault_times(scope, Fault::Reset, 1);
+        self.around.sts.set_fault_times(scope, Fault::Refuse(Refusal::throttling()), 1);
         let pod = run(&self.around, "apps", "node-b", &role);
         ask_for(agent, pod, &role).await;
     }
