@@ -20,7 +20,8 @@ fn doctor(around: &Emulated, server: impl ToString) -> Invocation {
 
 /// The first step of a check.
 fn step(doctor: &Invocation, check: &str) -> Value {
-    let (_, said) = doctor.clone().flag("--json", true).run();
+    // Without a log, which `run` would put behind the JSON.
+    let (_, said) = doctor.clone().flag("--json", true).flag("--level", "error").run();
     let report: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
     let steps = report["steps"].as_array().expect("steps");
     steps.iter().find(|step| step["check"] == check).expect("the step").clone()
