@@ -37,8 +37,8 @@ impl Fleet {
         }
         let fleet = Self { around, server, agents };
         eventually("both agents to be supplied", async || {
-            let own = fleet.ask("/metrics").await.body;
-            (value(&own, "kiam_nodes_connected") == Some(2.0)).then_some(())
+            let told: Value = serde_json::from_str(&fleet.ask("/sd").await.body).expect("JSON");
+            (told.as_array().map(Vec::len) == Some(3)).then_some(())
         })
         .await;
         fleet
