@@ -83,7 +83,12 @@ impl Caller {
     }
 
     async fn connect(&self) -> Result<TcpStream, String> {
-        connect(self.pod, self.agent).await.map_err(|error| format!("the agent takes no connection: {error}"))
+        let connected = connect(self.pod, self.agent).await.and_then(|stream| {
+            // Its port is free again at once: millions of connections need more ports than there are.
+            stream.set_zero_linger()?;
+            Ok(stream)
+        });
+        connected.map_err(|error| format!("the agent takes no connection: {error}"))
     }
 }
 
