@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use http::StatusCode;
+use kiam_common::VERSION;
 use kiam_common::testing::metrics::value;
 use kiam_tests::real::eventually;
 use kiam_tests::real::http::{Answer, LOCALHOST, get};
@@ -72,8 +73,8 @@ async fn the_fleets_series_are_the_servers_and_all_agents_added_up_or_by_node() 
         ("kiam_nodes_connected", 2.0),
         ("kiam_fleet_metrics_agents", 2.0),
         ("kiam_fleet_metrics_missing", 0.0),
-        (concat!("kiam_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
-        (concat!("kiam_build_info{component=\"agent\",version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 2.0),
+        (&format!("kiam_build_info{{version=\"{VERSION}\"}}"), 1.0),
+        (&format!("kiam_build_info{{component=\"agent\",version=\"{VERSION}\"}}"), 2.0),
     ] {
         assert_eq!(value(&all, series), Some(wanted), "{series}");
     }
@@ -120,13 +121,12 @@ async fn discovery_tells_prometheus_where_the_server_and_every_agent_are() {
     let answer = fleet.ask("/sd").await;
     assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/json"));
     let told: Value = serde_json::from_str(&answer.body).expect("JSON");
-    let version = env!("CARGO_PKG_VERSION");
     let target = |program: &Program, component: &str| {
         json!({"targets": [program.addresses().ops.to_string()], "labels": {
             "__metrics_path__": "/kiam/metrics",
             "__scheme__": "http",
             "__meta_kiam_component": component,
-            "__meta_kiam_version": version,
+            "__meta_kiam_version": VERSION,
         }})
     };
     let mut wanted = vec![target(&fleet.server, "server")];
