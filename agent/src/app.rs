@@ -215,9 +215,9 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     if let Some((interception, _)) = &keeping {
         check_hosts(interception)?;
     }
-    let (listener, metadata_addr) = listen(config.listen).await?;
+    let (listener, metadata_addr) = listen(config.listen)?;
     let also = match config.also_listen {
-        Some(address) => Some(listen(address).await?.0),
+        Some(address) => Some(listen(address)?.0),
         None => None,
     };
 
@@ -288,9 +288,9 @@ fn check_hosts(interception: &Interception) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let wrong = |source| StartError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(wrong)?;
+    let listener = listener::bind(address).map_err(wrong)?;
     let bound = listener.local_addr().map_err(wrong)?;
     Ok((listener, bound))
 }

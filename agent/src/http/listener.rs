@@ -5,6 +5,7 @@
 //! be taken, in time.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use kiam_common::listen::PatientListener;
 use kiam_common::shutdown::Shutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::farewell::Farewells;
@@ -38,6 +39,21 @@ const HEADERS_MAX: usize = 64;
 const REQUESTS_MAX: u32 = 100_000;
 /// What is left for requests to be answered at the end, beyond their own limit.
 const GRACE: Duration = Duration::from_millis(50);
+
+/// How many bytes of answers the kernel keeps for a pod that does not read (it takes that twice). On its own it would go
+/// on to megabytes, and a pod that only asks would have the agent fill them.
+const UNREAD_MAX: u32 = 64 * 1024;
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// Opens the metadata port.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(UNREAD_MAX)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until shutdown, then lets requests in flight finish: none lasts longer than its own limit.
 pub(crate) async fn serve(listener: TcpListener, front: Arc<Front>, shutdown: Shutdown) {
@@ -110,4 +126,19 @@ fn connection(
         .max_buf_size(HEAD_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(Stalling::new(stream, READ_WITHIN)), service)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::sockopt::socket_send_buffer_size;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_that_nobody_reads_are_few() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _pod = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        assert_eq!(socket_send_buffer_size(&accepted).unwrap(), 2 * UNREAD_MAX as usize);
+    }
 }
