@@ -144,7 +144,11 @@ async fn the_agent_ends_in_time_whatever_its_pods_do() {
     let pki = Pki::new();
     let server = TestServer::start("reader", &pki.issue("server", &["127.0.0.1"]), Behaviour::Hang).await;
     let metadata = FakeMetadata::start(Mode::Hang).await;
-    let (running, _, shutdown) = agent(args(&pki.issue("agent", &["agent"]), server.address, metadata.address)).await;
+    let mut args = args(&pki.issue("agent", &["agent"]), server.address, metadata.address);
+    // It has a thread of its own, which knows nothing of virtual time.
+    args.ops.prometheus_listen_addr = String::new();
+    let shutdown = Shutdown::new();
+    let running = app::start(args.try_into().unwrap(), shutdown.clone()).await.unwrap();
     let pods = running.metadata_addr;
     let waiting = tokio::spawn(async move { get(pods, "/latest/meta-data/iam/security-credentials/").await });
     let _idle = TcpStream::connect(pods).await.unwrap();
