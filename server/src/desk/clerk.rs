@@ -1,7 +1,7 @@
 //! Looks after one stream: takes notes from its tray, looks at what the directory and the vault have by then, and says
 //! what is news to the agent. Held by [`crate::grpc::node`] for as long as the stream lasts.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl Clerk {
         }
     }
 
-    fn look_at(&mut self, addresses: HashSet<IpAddr>, mut identities: HashSet<Arc<RoleIdentity>>) -> Vec<Message> {
+    fn look_at(&mut self, addresses: BTreeSet<IpAddr>, mut identities: BTreeSet<Arc<RoleIdentity>>) -> Vec<Message> {
         let mut messages = Vec::new();
         for ip in addresses {
             let entitlement = self.desk.directory.entitlement(&self.node, ip);

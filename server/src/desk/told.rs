@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
@@ -77,7 +77,7 @@ pub enum Message {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     entitlements: HashMap<IpAddr, Entitlement>,
-    sessions: HashMap<Arc<RoleIdentity>, Session>,
+    sessions: BTreeMap<Arc<RoleIdentity>, Session>,
     last_number: u64,
 }
 
@@ -141,7 +141,7 @@ impl Told {
 
     /// Forgets the role identities that no address refers to any more, and says what to tell of each.
     pub(super) fn revoke(&mut self) -> Vec<(Arc<RoleIdentity>, Message)> {
-        let unused = self.sessions.extract_if(|_, session| session.addresses == 0);
+        let unused = self.sessions.extract_if(.., |_, session| session.addresses == 0);
         unused.map(|(identity, session)| (identity, Message::Revoke { session: session.number })).collect()
     }
 

@@ -1,6 +1,6 @@
 //! What a clerk has yet to look at.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,15 +19,16 @@ pub(super) struct Tray {
     pending: Pending<Todo>,
 }
 
-/// What is on a tray. Bounded: the identities are only those that the clerk follows.
+/// What is on a tray. Bounded: the identities are only those that the clerk follows. Sorted, so that the same changes make
+/// the same messages.
 #[derive(Debug, Default)]
 pub(super) struct Todo {
     /// Look at all that the node has.
     pub(super) everything: bool,
     /// Look at these addresses.
-    pub(super) addresses: HashSet<IpAddr>,
+    pub(super) addresses: BTreeSet<IpAddr>,
     /// Look at what there is of these.
-    pub(super) identities: HashSet<Arc<RoleIdentity>>,
+    pub(super) identities: BTreeSet<Arc<RoleIdentity>>,
     /// A newer stream has taken the place of this one.
     pub(super) closed: bool,
 }
@@ -71,6 +72,6 @@ impl Tray {
 impl Todo {
     fn put_everything(&mut self) {
         self.everything = true;
-        self.addresses = HashSet::new();
+        self.addresses = BTreeSet::new();
     }
 }

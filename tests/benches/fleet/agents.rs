@@ -21,7 +21,9 @@ use tokio::time::interval;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
-use super::{Size, cluster, now};
+use crate::clock::now;
+use crate::cluster;
+use crate::size::Size;
 
 /// What the process says when a stream has ended.
 const LOST: &str = "lost";

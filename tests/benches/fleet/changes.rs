@@ -7,8 +7,10 @@ use std::time::Duration;
 use kiam_tests::kube_api::KubeApi;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
-use super::agents::Agents;
-use super::{Size, cluster, now};
+use crate::agents::Agents;
+use crate::clock::now;
+use crate::cluster;
+use crate::size::Size;
 
 /// How long the last changes may take.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use kiam_tests::real::http::{LOCALHOST, get};
 use kiam_tests::stack::Stack;
 use tokio::time::sleep;
 
-use super::Size;
+use crate::size::Size;
 
 pub(crate) const NAMESPACE: &str = "apps";
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(5);

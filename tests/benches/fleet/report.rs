@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::Size;
+use crate::size::Size;
 
 const MB: f64 = 1024.0 * 1024.0;
 

@@ -1,4 +1,23 @@
 //! The oracle: judges an answer by what has happened, and by nothing else.
+//!
+//! # What must never happen
+//!
+//! After every step, whoever is at an address asks the ledger of its node for every role. Each answer with credentials
+//! must be justified by all of these:
+//!
+//! 1. The credentials are of the role that was asked for, and STS gave them for longer than until now. (An agent counts
+//!    their life from when they arrive, so a message that was under way for a second may make it a second more.)
+//! 2. The agent *was told* that a pod at this address may have this role: the server of its stream had heard of such a
+//!    pod on this node, of no other pod with the address, and of a namespace that permits the role. It may have heard
+//!    of it late, and what it has heard since may be under way; but whatever has arrived whole at the agent counts, at
+//!    once, and nothing before it. After a stream is lost, its last word stands until the next stream's snapshot is
+//!    whole.
+//! 3. The pod that asks *is* that pod, if the agent has met either of them within ten minutes. It meets a pod when it
+//!    is told of it while the kernel shows that pod at the address. Where it has met neither, as it was told of one pod
+//!    late and not yet of the other, it believes the word alone; and so it does where it has met only the one that asks
+//!    and another server has spoken of the other for thirty seconds.
+//! 4. Where the kernel does not show who is at an address, 3 cannot hold. Then the word counts while the stream lasts,
+//!    and ten seconds longer.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,7 +34,6 @@ use crate::sts::Given;
 pub(crate) const MAX_STALE: Duration = Duration::from_secs(10);
 /// For how long an agent remembers whom it has met.
 const REMEMBERED: Duration = Duration::from_mins(10);
-
 /// For how long an agent that has met a pod doubts the first word of another at its address.
 const DOUBTED: Duration = Duration::from_secs(30);
 
@@ -27,8 +45,8 @@ pub(crate) type Words = BTreeMap<IpAddr, Word>;
 pub(crate) struct Knowledge {
     /// All of it has arrived.
     arrived: Arc<Words>,
-    /// A part of it may have.
-    arriving: Option<Arc<Words>>,
+    /// Of each of these a part has. More than one only where a message was lost: what had arrived before it counts on.
+    arriving: Vec<Arc<Words>>,
     /// Since when there is no stream; none if there is one or never was.
     lost: Option<Instant>,
     /// The pods that the agent has met, and since when it is no longer told of them.
@@ -60,7 +78,7 @@ impl Knowledge {
         if is_last {
             self.is_told(words);
         } else {
-            self.arriving = Some(Arc::clone(words));
+            self.arriving.push(Arc::clone(words));
         }
     }
 
@@ -70,7 +88,7 @@ impl Knowledge {
         let since = |told: &(IpAddr, String)| self.told_since.get(told).copied().unwrap_or_else(Instant::now);
         self.told_since = told.map(|told| (told.clone(), since(&told))).collect();
         self.arrived = Arc::clone(words);
-        self.arriving = None;
+        self.arriving.clear();
         self.lost = None;
     }
 
@@ -112,7 +130,7 @@ impl Knowledge {
         if given.ends + self.delay <= Instant::now() {
             return Err("the credentials have ended".into());
         }
-        let words = [Some(&self.arrived), self.arriving.as_ref()].into_iter().flatten();
+        let words = std::iter::once(&self.arrived).chain(&self.arriving);
         let entitled: Vec<&str> = words
             .filter_map(|words| words.get(&ip))
             .filter(|word| word.outcome == Ok(role))

@@ -1,5 +1,8 @@
-//! What must be so at rest: every pod gets exactly what it may have, from the ledger or, where that sends it on, from
-//! the server.
+//! What must be so in the end.
+//!
+//! When nothing happens any more, everybody has been told everything and every agent has a stream: every pod that may
+//! have its role is answered with it, and with no other; every other is refused, for the right reason. Where the ledger
+//! sends a pod on, it is the answer of the stream's server that counts.
 
 use std::net::IpAddr;
 

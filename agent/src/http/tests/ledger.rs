@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::*;
@@ -38,6 +39,12 @@ async fn supplied() -> Stand {
 }
 
 impl Stand {
+    /// A pod asks for credentials of a role, beside the test.
+    fn asking(self: &Arc<Self>, pod: &'static str, role: &'static str) -> JoinHandle<Answer> {
+        let stand = self.clone();
+        tokio::spawn(async move { stand.ask(pod, Method::GET, &format!("{LIST}{role}"), &[]).await })
+    }
+
     fn calls(&self) -> usize {
         self.server.calls.lock().unwrap().len()
     }
@@ -120,10 +127,7 @@ async fn a_refusal_that_belongs_on_the_pod_as_an_event_is_the_servers_while_it_i
 async fn a_pod_that_is_pushed_while_it_waits_is_answered_at_once() {
     let stand = Arc::new(supplied().await);
     let started = Instant::now();
-    let waiting = tokio::spawn({
-        let stand = stand.clone();
-        async move { stand.ask(OTHER, Method::GET, &format!("{LIST}team/reader"), &[]).await }
-    });
+    let waiting = stand.asking(OTHER, "team/reader");
     sleep(Duration::from_secs(2)).await;
     stand.ledger.apply([reader(OTHER)]).unwrap();
     assert_eq!(waiting.await.unwrap().status, 200);
@@ -171,10 +175,7 @@ async fn unconfirmed() -> Stand {
 async fn an_address_that_may_be_another_pods_waits_for_the_servers_next_word_and_asks_nobody() {
     let stand = Arc::new(unconfirmed().await);
     let started = Instant::now();
-    let waiting = tokio::spawn({
-        let stand = stand.clone();
-        async move { stand.get(&format!("{LIST}team/reader")).await }
-    });
+    let waiting = stand.asking(POD, "team/reader");
     sleep(Duration::from_secs(3)).await;
     let role = BoundRole { name: "/team/reader".into(), arn: ARN.into(), session: 1 };
     stand.ledger.apply([bound(POD, "u-3", Decision::Role(role))]).unwrap();
@@ -222,10 +223,7 @@ async fn a_server_that_is_asked_and_lags_is_not_believed() {
 async fn a_pod_is_served_as_soon_as_a_server_that_lagged_names_it() {
     let stand = Arc::new(followed().await);
     let started = Instant::now();
-    let waiting = tokio::spawn({
-        let stand = stand.clone();
-        async move { stand.get(&format!("{LIST}reader")).await }
-    });
+    let waiting = stand.asking(POD, "reader");
     sleep(Duration::from_secs(2)).await;
     *stand.server.uid.lock().unwrap() = Some("u-2");
     assert_eq!(waiting.await.unwrap().status, 200);
