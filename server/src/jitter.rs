@@ -1,13 +1,10 @@
 //! Randomness for spreading things that would otherwise happen together. Not for secrets.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 /// A different number each time, from 0 to 1.
 pub(crate) fn fraction() -> f64 {
-    let random = RandomState::new().hash_one(());
-    // The upper half of the bits is a fraction of 2^32.
-    f64::from(u32::try_from(random >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
+    fastrand::f64()
 }
 
 /// A different duration each time, from nothing up to `limit`.

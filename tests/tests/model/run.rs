@@ -38,6 +38,8 @@ pub(crate) struct World {
 
 /// Runs a history, then lets everything come to rest.
 pub(crate) fn run(history: &History) -> Result<(), Failure> {
+    // What is left to chance, such as when credentials are renewed, is the history's too.
+    fastrand::seed(history.seed);
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
