@@ -175,6 +175,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let endpoints = Arc::new(Endpoints::new(connector, resolver, readiness.blocker("server")));
     endpoints.register(&registry)?;
     let operators = operators.guarded(&config.ops, &endpoints, &clock, &registry)?;
+    let metadata = Arc::new(MetadataService::new(config.metadata_endpoint));
     let supplier = config.stream.map(|stream| Supplier {
         endpoints: endpoints.clone(),
         reporter: Arc::new(Reporter {
@@ -184,7 +185,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
             identity: identity.clone(),
             rules: keeping.as_ref().map(|(_, reports)| reports.metrics.clone()),
             registry: registry.clone(),
-            zone: zone::of(MetadataService::new(config.metadata_endpoint.clone())),
+            zone: zone::of(metadata.clone()),
         }),
         metrics: stream_metrics,
     });
@@ -192,7 +193,6 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let peers = Peers::new(limits);
     peers.register(&registry)?;
     let mint = Mint::new(identity.derive_key("session tokens"), clock);
-    let metadata = MetadataService::new(config.metadata_endpoint);
     let front = Arc::new(Front {
         imds: Imds {
             ledger: ledger.clone(),
@@ -216,35 +216,53 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
         check_hosts(interception)?;
     }
     let (listener, metadata_addr) = listen(config.listen)?;
-    let also = match config.also_listen {
-        Some(address) => Some(listen(address)?.0),
-        None => None,
-    };
-
-    let mut parts = JoinSet::new();
-    if let Some((interception, reports)) = keeping {
-        let mut keeper = KeeperThread::start(interception, reports, shutdown.clone())?;
-        keeper.installed().await?;
-        parts.spawn(keeper.ended());
-    }
-    parts.spawn(endpoints.keep_current(identity.generation(), shutdown.clone()));
-    if let Some(token) = token {
-        parts.spawn(token.keep_current(shutdown.clone()));
-    }
-    parts.spawn(identity.keep_current(RELOAD_EVERY, shutdown.clone()));
-    if let Some(watcher) = watcher {
-        parts.spawn(watcher.watch(shutdown.clone()));
-    }
-    if let Some(supplier) = supplier {
-        parts.spawn(supplier.keep_supplied(shutdown.clone()));
-    }
-    for listener in [listener].into_iter().chain(also) {
-        parts.spawn(listener::serve(listener, front.clone(), shutdown.clone()));
-    }
+    let also = config.also_listen.map(listen).transpose()?.map(|(listener, _)| listener);
+    let listeners = [listener].into_iter().chain(also).collect();
+    let parts = Parts { keeping, endpoints, token, identity, watcher, supplier, listeners, front };
+    let parts = parts.start(&shutdown).await?;
     listening.clear();
     let announced = ops_addr.map(tracing::field::display);
     tracing::info!(%metadata_addr, ops_addr = announced, version = VERSION, "the agent answers");
     Ok(Running { metadata_addr, ops_addr, parts, ops, shutdown, ops_shutdown })
+}
+
+/// What goes on until the agent's end.
+struct Parts {
+    keeping: Option<(Interception, Reports)>,
+    endpoints: Arc<Endpoints>,
+    token: Option<Arc<TokenFile>>,
+    identity: Arc<Identity>,
+    watcher: Option<Arc<Watcher>>,
+    supplier: Option<Supplier>,
+    listeners: Vec<TcpListener>,
+    front: Arc<Front>,
+}
+
+impl Parts {
+    /// Starts them. The rules are in place before the first request is answered.
+    async fn start(self, shutdown: &Shutdown) -> Result<JoinSet<()>, StartError> {
+        let mut parts = JoinSet::new();
+        if let Some((interception, reports)) = self.keeping {
+            let mut keeper = KeeperThread::start(interception, reports, shutdown.clone())?;
+            keeper.installed().await?;
+            parts.spawn(keeper.ended());
+        }
+        parts.spawn(self.endpoints.keep_current(self.identity.generation(), shutdown.clone()));
+        if let Some(token) = self.token {
+            parts.spawn(token.keep_current(shutdown.clone()));
+        }
+        parts.spawn(self.identity.keep_current(RELOAD_EVERY, shutdown.clone()));
+        if let Some(watcher) = self.watcher {
+            parts.spawn(watcher.watch(shutdown.clone()));
+        }
+        if let Some(supplier) = self.supplier {
+            parts.spawn(supplier.keep_supplied(shutdown.clone()));
+        }
+        for listener in self.listeners {
+            parts.spawn(listener::serve(listener, self.front.clone(), shutdown.clone()));
+        }
+        Ok(parts)
+    }
 }
 
 /// The rules that the agent keeps, if it does, and who is told of them.

@@ -1,6 +1,7 @@
 //! The availability zone that the node is in, by the instance metadata service: a label for those who look at metrics, and
 //! nothing more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -19,7 +20,7 @@ const LONGEST: usize = 64;
 pub(crate) type Zone = Shared<BoxFuture<'static, String>>;
 
 /// The zone that this service tells.
-pub(crate) fn of(service: MetadataService) -> Zone {
+pub(crate) fn of(service: Arc<MetadataService>) -> Zone {
     let asked = async move {
         let asking = service.get("/latest/meta-data/placement/availability-zone", None);
         let Ok(Ok(answer)) = timeout(WITHIN, asking).await else { return String::new() };

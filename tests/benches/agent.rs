@@ -52,14 +52,7 @@ async fn main() {
 }
 
 async fn stack() -> Stack {
-    let setup = Setup {
-        binary: PathBuf::from(env!("CARGO_BIN_EXE_kiam-sandbox")),
-        nodes: vec!["node-a"],
-        log_level: "info",
-        server_flags: Vec::new(),
-        server_environment: Vec::new(),
-        agent_flags: Vec::new(),
-    };
+    let setup = Setup::new(env!("CARGO_BIN_EXE_kiam-sandbox"), &["node-a"]);
     let stack = Stack::start(setup).await.expect("the stack starts");
     stack.kube.put_namespace("bench", &[("iam.amazonaws.com/permitted", ".*")]);
     stack

@@ -21,7 +21,7 @@ pub(crate) struct Proxy {
     /// What may be passed on.
     pub(crate) allowed: AllowedRoutes,
     /// Who answers it.
-    pub(crate) metadata: MetadataService,
+    pub(crate) metadata: Arc<MetadataService>,
     /// Kiam's counters.
     pub(crate) metrics: Arc<Metrics>,
 }

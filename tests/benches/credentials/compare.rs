@@ -15,7 +15,6 @@ mod load;
 mod report;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -129,14 +128,7 @@ async fn compare() {
 
 /// A server, and an agent whose node has a pod at each of the sources.
 async fn stack() -> Stack {
-    let setup = Setup {
-        binary: PathBuf::from(env!("CARGO_BIN_EXE_kiam-sandbox")),
-        nodes: vec!["node-a"],
-        log_level: "info",
-        server_flags: Vec::new(),
-        server_environment: Vec::new(),
-        agent_flags: Vec::new(),
-    };
+    let setup = Setup::new(env!("CARGO_BIN_EXE_kiam-sandbox"), &["node-a"]);
     let stack = Stack::start(setup).await.expect("the stack starts");
     stack.kube.put_namespace("bench", &[("iam.amazonaws.com/permitted", ".*")]);
     for (number, source) in sources().iter().enumerate() {

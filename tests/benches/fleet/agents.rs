@@ -131,7 +131,7 @@ async fn supplied(
     say: &mpsc::UnboundedSender<String>,
 ) -> Result<(), tonic::Status> {
     let (says, said) = mpsc::channel(2);
-    let hello = Hello { node: node.into(), agent_version: env!("CARGO_PKG_VERSION").into(), ..Hello::default() };
+    let hello = Hello { node: node.into(), agent_version: kiam_common::VERSION.into(), ..Hello::default() };
     says.try_send(message(Said::Hello(hello))).expect("there is room");
     let mut told = NodeSyncClient::new(channel).sync(ReceiverStream::new(said)).await?.into_inner();
     let (mut joining, mut ticks) = (Some(place), interval(STATUS_EVERY));

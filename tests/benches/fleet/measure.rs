@@ -46,14 +46,8 @@ pub(crate) async fn measure(size: &Size) -> Report {
 
 fn setup() -> Setup {
     let server_flags = ["--fetchers=64", "--sts-rate=1000", "--prefetch-buffer-size=100000"];
-    Setup {
-        binary: env!("CARGO_BIN_EXE_kiam-sandbox").into(),
-        nodes: Vec::new(),
-        log_level: "info",
-        server_flags: server_flags.map(Into::into).into(),
-        server_environment: Vec::new(),
-        agent_flags: Vec::new(),
-    }
+    let setup = Setup::new(env!("CARGO_BIN_EXE_kiam-sandbox"), &[]);
+    Setup { server_flags: server_flags.map(Into::into).into(), ..setup }
 }
 
 /// A line of the server's `/proc/<pid>/status`, in bytes.

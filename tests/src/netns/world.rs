@@ -94,15 +94,7 @@ impl World {
     pub async fn start(binary: &str) -> Self {
         sh("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
             ip addr add 10.0.0.1/32 dev lo; ip addr add fd00:a::1/128 dev lo nodad");
-        let setup = Setup {
-            binary: binary.into(),
-            nodes: Vec::new(),
-            log_level: "info",
-            server_flags: Vec::new(),
-            server_environment: Vec::new(),
-            agent_flags: Vec::new(),
-        };
-        let stack = Stack::start(setup).await.expect("a server and its emulators");
+        let stack = Stack::start(Setup::new(binary, &[])).await.expect("a server and its emulators");
         stack.kube.put_namespace("default", &[("iam.amazonaws.com/permitted", ".*")]);
         let tls = stack.issue("node-a");
         let servers = stack.server.addresses().main.to_string();

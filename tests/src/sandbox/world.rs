@@ -29,13 +29,10 @@ impl World {
     /// Starts everything, and the pods.
     pub(super) async fn start(args: &Args) -> Result<Self, SandboxError> {
         let stack = Stack::start(Setup {
-            binary: std::env::current_exe()?,
-            nodes: vec!["node-a", "node-b"],
             // On the tour, so that as much as possible is searched for secrets.
             log_level: if args.once { "debug" } else { "info" },
-            server_flags: Vec::new(),
-            server_environment: Vec::new(),
             agent_flags: vec!["--allow-route-regexp".into(), ALLOWED_ROUTES.into()],
+            ..Setup::new(std::env::current_exe()?, &["node-a", "node-b"])
         })
         .await?;
         stack.sts.set_role(&role_arn("untrusting"), Role { trusted: false, ..Role::default() });

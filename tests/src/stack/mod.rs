@@ -44,6 +44,20 @@ pub struct Setup {
     pub agent_flags: Vec<String>,
 }
 
+impl Setup {
+    /// These nodes, and nothing that is not needed.
+    pub fn new(binary: impl Into<PathBuf>, nodes: &[&'static str]) -> Self {
+        Self {
+            binary: binary.into(),
+            nodes: nodes.to_vec(),
+            log_level: "info",
+            server_flags: Vec::new(),
+            server_environment: Vec::new(),
+            agent_flags: Vec::new(),
+        }
+    }
+}
+
 /// Why there is no stack.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -46,12 +45,8 @@ impl Rig {
     /// Starts it, and waits until the agents know the pods. The agents have these flags too.
     pub(crate) async fn start(agent_flags: &[&str]) -> Self {
         let mut stack = Stack::start(Setup {
-            binary: PathBuf::from(BINARY),
-            nodes: Vec::new(),
-            log_level: "info",
-            server_flags: Vec::new(),
-            server_environment: Vec::new(),
             agent_flags: agent_flags.iter().map(ToString::to_string).collect(),
+            ..Setup::new(BINARY, &[])
         })
         .await
         .expect("a server and its emulators");

@@ -1,7 +1,5 @@
 //! The machine's clock is set while the server runs.
 
-use std::path::PathBuf;
-
 use jiff::Timestamp;
 use kiam_common::clock::Clock;
 use kiam_tests::real::http::get;
@@ -16,14 +14,8 @@ async fn steps_of_an_hour_either_way_change_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let set = directory.path().join("clock");
     std::fs::write(&set, "+0").unwrap();
-    let setup = Setup {
-        binary: PathBuf::from(env!("CARGO_BIN_EXE_kiam-sandbox")),
-        nodes: vec!["node-a"],
-        log_level: "info",
-        server_flags: Vec::new(),
-        server_environment: faketime::set_by(&set),
-        agent_flags: Vec::new(),
-    };
+    let sandbox = Setup::new(env!("CARGO_BIN_EXE_kiam-sandbox"), &["node-a"]);
+    let setup = Setup { server_environment: faketime::set_by(&set), ..sandbox };
     let stack = Stack::start(setup).await.unwrap();
     permit(&stack);
     stack.sts.set_fault(Scope::Everyone, Fault::SessionLife(std::time::Duration::from_secs(6)));

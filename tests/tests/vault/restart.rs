@@ -1,7 +1,6 @@
 //! The server's process ends and starts again while pods ask.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,11 +16,7 @@ const PODS: u8 = 20;
 
 /// The product, with a permissive namespace `team`.
 pub(crate) async fn stack() -> Stack {
-    let binary = PathBuf::from(env!("CARGO_BIN_EXE_kiam-sandbox"));
-    let (server_flags, server_environment, agent_flags) = (Vec::new(), Vec::new(), Vec::new());
-    let nodes = vec!["node-a"];
-    let setup = Setup { binary, nodes, log_level: "info", server_flags, server_environment, agent_flags };
-    let stack = Stack::start(setup).await.unwrap();
+    let stack = Stack::start(Setup::new(env!("CARGO_BIN_EXE_kiam-sandbox"), &["node-a"])).await.unwrap();
     permit(&stack);
     stack
 }

@@ -83,7 +83,7 @@ impl Stand {
                 mint: Mint::new([7; 32], Clock::system()),
                 metrics: metrics.clone(),
             },
-            proxy: Proxy { allowed, metadata: metadata.client(), metrics: metrics.clone() },
+            proxy: Proxy { allowed, metadata: Arc::new(metadata.client()), metrics: metrics.clone() },
             allow_ip_query: false,
             peers: Peers::new(limits),
             limits_told: Rarely::every(Duration::from_mins(1)),

@@ -109,7 +109,7 @@ async fn metrics_are_prometheus_text_with_the_process_and_the_build() {
     assert!(metrics.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{metrics}");
     let text = body(&metrics);
     assert_eq!(value(text, "answered_total"), Some(7.0));
-    assert_eq!(value(text, concat!("kiam_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")), Some(1.0));
+    assert_eq!(value(text, &format!("kiam_build_info{{version=\"{}\"}}", crate::VERSION)), Some(1.0));
     assert!(value(text, "process_resident_memory_bytes").unwrap() > 0.0);
 }
 

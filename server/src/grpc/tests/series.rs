@@ -119,7 +119,7 @@ async fn each_node_has_its_series_for_as_long_as_its_agent_has_a_stream() {
     };
     agent.says.send(status(Interception::Healthy)).await.unwrap();
     settle().await;
-    let version = env!("CARGO_PKG_VERSION");
+    let version = kiam_common::VERSION;
     for (series, wanted) in [
         (format!(r#"kiam_node_info{{binding="off",config_hash="c0ffee",node="node-1",version="{version}"}}"#), 1),
         (r#"kiam_node_certificate_expiry_seconds{node="node-1"}"#.into(), 1_800_000_000),

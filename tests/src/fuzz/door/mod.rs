@@ -46,15 +46,7 @@ impl Agent {
 }
 
 async fn start(binary: &Path, flags: &[(&str, &str)], permitted: Permitted) -> (Caller, Upstream, Child, Stack) {
-    let setup = Setup {
-        binary: binary.into(),
-        nodes: Vec::new(),
-        log_level: "info",
-        server_flags: Vec::new(),
-        server_environment: Vec::new(),
-        agent_flags: Vec::new(),
-    };
-    let stack = Stack::start(setup).await.expect("the stack starts");
+    let stack = Stack::start(Setup::new(binary, &[])).await.expect("the stack starts");
     stack.kube.put_namespace("fuzz", &[("iam.amazonaws.com/permitted", ".*")]);
     stack.kube.put_pod(&Pod::new("fuzz", "reader", "node-a", &POD.to_string(), "reader"));
     let upstream = Upstream::start(permitted).await.expect("a free port");

@@ -30,12 +30,12 @@ async fn the_fleet_shows_each_stream_with_what_its_agent_last_said() {
     agent.says.send(NodeMessage::default()).await.unwrap();
     agent.news().await;
     let fleet = stand.fleet().await;
-    assert_eq!(fleet.server_version, env!("CARGO_PKG_VERSION"));
+    assert_eq!(fleet.server_version, kiam_common::VERSION);
     let names: Vec<_> = fleet.nodes.iter().map(|node| node.name.as_str()).collect();
     assert_eq!(names, ["node-0", "node-1"]);
     let node = &fleet.nodes[1];
     assert_eq!((node.status, node.sent_sequence, node.binding.as_str()), (Some(status), 4, "off"));
-    assert_eq!((node.agent_version.as_str(), node.config_hash.as_str()), (env!("CARGO_PKG_VERSION"), "c0ffee"));
+    assert_eq!((node.agent_version.as_str(), node.config_hash.as_str()), (kiam_common::VERSION, "c0ffee"));
     assert_eq!(node.last_seen - node.connected_since, 5);
     assert_eq!(fleet.nodes[0].status, None);
     drop((agent, other));

@@ -30,7 +30,7 @@ pub(super) struct Agent {
 fn hello(node: &str) -> NodeMessage {
     let hello = Hello {
         node: node.into(),
-        agent_version: env!("CARGO_PKG_VERSION").into(),
+        agent_version: kiam_common::VERSION.into(),
         config_hash: "c0ffee".into(),
         ..Hello::default()
     };
