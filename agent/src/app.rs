@@ -48,8 +48,6 @@ use crate::sync::token::TokenFile;
 use crate::unary::Calls;
 use crate::zone;
 
-/// How often the certificate files are read again.
-const RELOAD_EVERY: Duration = Duration::from_secs(1);
 /// How often it is told that pods take more than they may.
 const TELL_OF_LIMITS_EVERY: Duration = Duration::from_mins(1);
 
@@ -157,11 +155,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     identity.register(&registry, Side::Client, &clock)?;
     let grpc_metrics = GrpcMetrics::client(&registry, &[kiam_proto::FILE_DESCRIPTOR_SET])?;
     let metrics = Arc::new(Metrics::new(&registry)?);
-    let max_stale = config.stream.as_ref().map(|stream| stream.max_stale).unwrap_or_default();
-    let (network, reports) = network::open();
-    let ledger = Arc::new(Ledger::new(network, max_stale));
-    let watcher = reports.map(|reports| Arc::new(Watcher::new(reports, ledger.clone())));
-    ledger.register(&registry)?;
+    let (ledger, watcher) = ledger(config.stream.as_ref(), &registry)?;
     let stream_metrics = StreamMetrics::new(&registry)?;
     let keeping = keeping(config.interception, &readiness, &metrics, &registry)?;
 
@@ -215,9 +209,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     if let Some((interception, _)) = &keeping {
         check_hosts(interception)?;
     }
-    let (listener, metadata_addr) = listen(config.listen)?;
-    let also = config.also_listen.map(listen).transpose()?.map(|(listener, _)| listener);
-    let listeners = [listener].into_iter().chain(also).collect();
+    let (listeners, metadata_addr) = listen(config.listen, config.also_listen)?;
     let parts = Parts { keeping, endpoints, token, identity, watcher, supplier, listeners, front };
     let parts = parts.start(&shutdown).await?;
     listening.clear();
@@ -251,7 +243,7 @@ impl Parts {
         if let Some(token) = self.token {
             parts.spawn(token.keep_current(shutdown.clone()));
         }
-        parts.spawn(self.identity.keep_current(RELOAD_EVERY, shutdown.clone()));
+        parts.spawn(self.identity.keep_current(shutdown.clone()));
         if let Some(watcher) = self.watcher {
             parts.spawn(watcher.watch(shutdown.clone()));
         }
@@ -263,6 +255,19 @@ impl Parts {
         }
         Ok(parts)
     }
+}
+
+/// The ledger, and what tells it of changes in the node's network, where they can be seen.
+fn ledger(
+    stream: Option<&config::Stream>,
+    registry: &Registry,
+) -> prometheus::Result<(Arc<Ledger>, Option<Arc<Watcher>>)> {
+    let max_stale = stream.map(|stream| stream.max_stale).unwrap_or_default();
+    let (network, reports) = network::open();
+    let ledger = Arc::new(Ledger::new(network, max_stale));
+    ledger.register(registry)?;
+    let watcher = reports.map(|reports| Arc::new(Watcher::new(reports, ledger.clone())));
+    Ok((ledger, watcher))
 }
 
 /// The rules that the agent keeps, if it does, and who is told of them.
@@ -306,9 +311,10 @@ fn check_hosts(interception: &Interception) -> Result<(), StartError> {
     Ok(())
 }
 
-fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let wrong = |source| StartError::Listen { address, source };
-    let listener = listener::bind(address).map_err(wrong)?;
-    let bound = listener.local_addr().map_err(wrong)?;
-    Ok((listener, bound))
+/// Listens on `first`, and perhaps on another address too; says which port `first` got.
+fn listen(first: SocketAddr, also: Option<SocketAddr>) -> Result<(Vec<TcpListener>, SocketAddr), StartError> {
+    let bind = |address| listener::bind(address).map_err(|source| StartError::Listen { address, source });
+    let listeners = [first].into_iter().chain(also).map(bind).collect::<Result<Vec<_>, _>>()?;
+    let bound = listeners.first().map_or(Ok(first), TcpListener::local_addr);
+    Ok((listeners, bound.map_err(|source| StartError::Listen { address: first, source })?))
 }

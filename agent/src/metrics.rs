@@ -117,13 +117,9 @@ impl Metrics {
             counters("kiam_metadata_success_total", "Requests answered with what they asked for", &["handler"])?;
         let responses = counters("kiam_metadata_responses_total", "Answers by status code", &["handler", "code"])?;
         let refused = counters("kiam_metadata_refused_total", "Requests refused, by reason", &["reason"])?;
-        for reason in Reason::ALL.into_iter().map(Reason::as_str).chain(OWN_CODES) {
-            refused.get_metric_with_label_values(&[reason])?;
-        }
+        at_zero(&refused, Reason::ALL.into_iter().map(Reason::as_str).chain(OWN_CODES))?;
         let rejected = counters("kiam_requests_rejected_total", "Requests refused, by kind of reason", &["reason"])?;
-        for rejection in Rejection::ALL {
-            rejected.get_metric_with_label_values(&[rejection.label()])?;
-        }
+        at_zero(&rejected, Rejection::ALL.into_iter().map(Rejection::label))?;
         let help = "Requests for roles and credentials, by who had the answer";
         let sources = counters("kiam_ledger_answers_total", help, &["from"])?;
         let versions = counters(
@@ -224,6 +220,11 @@ impl Metrics {
     pub(crate) fn waiting(&self, handler: Handler) -> HistogramTimer {
         self.server_wait.with_label_values(&[handler.label()]).start_timer()
     }
+}
+
+/// Makes the series with each of these labels appear before anything is counted.
+fn at_zero<'a>(counters: &IntCounterVec, labels: impl IntoIterator<Item = &'a str>) -> prometheus::Result<()> {
+    labels.into_iter().try_for_each(|label| counters.get_metric_with_label_values(&[label]).map(drop))
 }
 
 fn server_wait(registry: &Registry) -> prometheus::Result<HistogramVec> {

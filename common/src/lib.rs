@@ -13,6 +13,7 @@ pub mod ops;
 pub mod rarely;
 pub mod reason;
 pub mod report;
+pub mod reread;
 pub mod review;
 pub mod role;
 pub mod secret;

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kiam_common::args::{Invocation, USAGE_EXIT_CODE, exit_with_usage, parse_or_exit};
 use kiam_common::clock::Clock;
@@ -55,9 +54,6 @@ use crate::role::resolver::{BaseArn, Resolver};
 use crate::scrapers::KubernetesScrapers;
 use crate::sts::aws::{AwsSts, Settings};
 use crate::vault::{Vault, upkeep};
-
-/// How often the certificate files are looked at.
-const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the server did not start. One line each.
 #[derive(Debug, thiserror::Error)]
@@ -217,7 +213,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let node_binding = Arc::new(NodeBinding::new(mode, Arc::clone(&directory), binding_metrics));
     let (events, recording) = Recorder::new(sink, clock.clone(), EventMetrics::new(&registry)?, background.clone());
     tasks.spawn(recording);
-    tasks.spawn(Arc::clone(&identity).keep_current(CERTIFICATES_EVERY, background.clone()));
+    tasks.spawn(Arc::clone(&identity).keep_current(background.clone()));
 
     let metrics = RequestMetrics::new(&registry, &config.costly)?;
     let streams = StreamMetrics::new(&registry)?;

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Request, header};
+use kiam_common::reread;
 use kiam_common::secret::Secret;
 use kiam_common::shutdown::Shutdown;
-use tokio::time::{MissedTickBehavior, interval};
 use tower::Service;
 
 use super::claims::Claims;
@@ -26,7 +26,7 @@ const READ_EVERY: Duration = Duration::from_secs(5);
 const SCHEME: &str = "Bearer ";
 
 /// Why there is no token: one line that names the flag and the file.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("--server-token-file {}: {why}; expected a service account token", path.display())]
 pub struct TokenError {
     path: PathBuf,
@@ -48,39 +48,23 @@ impl TokenFile {
 
     /// Reads the file again and again until shutdown.
     pub(crate) async fn keep_current(self: Arc<Self>, shutdown: Shutdown) {
-        let mut ticks = interval(READ_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last_fault = None;
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = shutdown.begun() => return,
-            }
-            let fault = match read(&self.path).await {
-                Ok(header) => {
-                    self.take(header);
-                    None
-                }
-                Err(fault) => Some(fault),
-            };
-            if let Some(fault) = fault.as_ref().filter(|fault| last_fault.as_ref() != Some(*fault)) {
-                tracing::warn!("{fault}; the token read before stays in use");
-            }
-            last_fault = fault;
+        let meanwhile = "the token read before stays in use";
+        reread::keep(READ_EVERY, shutdown, meanwhile, || self.refresh()).await;
+    }
+
+    async fn refresh(&self) -> Result<(), TokenError> {
+        let header = read(&self.path).await?;
+        if header != **self.header.load() {
+            self.header.store(Arc::new(header));
+            tracing::debug!("service account token read again from {}", self.path.display());
         }
+        Ok(())
     }
 
     /// What the token says of itself; nobody has checked that it is true.
     pub(crate) fn claims(&self) -> Option<Claims> {
         let header = self.header.load();
         Claims::of(header.to_str().ok()?.strip_prefix(SCHEME)?)
-    }
-
-    fn take(&self, header: HeaderValue) {
-        if header != **self.header.load() {
-            self.header.store(Arc::new(header));
-            tracing::debug!("service account token read again from {}", self.path.display());
-        }
     }
 }
 

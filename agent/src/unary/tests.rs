@@ -248,7 +248,7 @@ async fn a_renewed_certificate_is_used_without_losing_a_call() {
     let agent = Agent::new().await;
     let a = agent.server("a", Behaviour::Answer).await;
     agent.resolver.answer(&[a.address]);
-    tokio::spawn(agent.identity.clone().keep_current(Duration::from_secs(1), agent.shutdown.clone()));
+    tokio::spawn(agent.identity.clone().keep_current(agent.shutdown.clone()));
     agent.run().await;
     let before = *agent.identity.generation().borrow();
     agent.pki.reissue(&agent.files, &["agent"]);

@@ -21,7 +21,6 @@ use std::io;
 use std::net::{self, SocketAddr};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -40,9 +39,6 @@ use crate::shutdown::Shutdown;
 use crate::tls::{Identity, TlsError};
 use errors::MetricErrors;
 use pages::Pages;
-
-/// How often the listener's own certificate files are looked at.
-const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
 
 /// Why there is no listener. One line that names the flag.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +138,7 @@ impl Ops {
         let Self { listener, identity, pages, .. } = self;
         let listener = TcpListener::from_std(listener)?;
         if let Some(identity) = identity.clone() {
-            tokio::spawn(identity.keep_current(CERTIFICATES_EVERY, shutdown.clone()));
+            tokio::spawn(identity.keep_current(shutdown.clone()));
         }
         serve::serve(listener, identity, shutdown, move |request| pages.clone().get(request.into_parts().0)).await;
         Ok(())

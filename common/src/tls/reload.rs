@@ -1,36 +1,24 @@
-//! Keeping the identity current. The files are read again every second and compared, not watched: that sees
-//! Kubernetes swap its symlink, a rename, a copy in place and a network file system alike, survives files that are
-//! gone for a moment, and costs three small reads.
+//! Keeping the identity current with its files.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
-
 use super::material::{Contents, Material, TlsError};
 use super::{Files, Identity};
 use crate::clock::Clock;
+use crate::reread;
 use crate::shutdown::Shutdown;
 
+/// How often the files are looked at, which costs three small reads.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 impl Identity {
-    /// Reads the files again every `every` until `shutdown`. Good material replaces the current; bad never does: it
-    /// is warned about once for each different fault, and shows in `…_update_error`.
-    pub async fn keep_current(self: Arc<Self>, every: Duration, shutdown: Shutdown) {
-        let mut ticks = interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last_fault = None;
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = shutdown.begun() => return,
-            }
-            let fault = self.refresh().await.err().map(|error| error.to_string());
-            if let Some(fault) = fault.as_ref().filter(|fault| last_fault.as_ref() != Some(*fault)) {
-                tracing::warn!("{fault}; the certificates read before stay in use");
-            }
-            last_fault = fault;
-        }
+    /// Reads the files again and again until `shutdown`. Good material replaces the current; bad never does: it is
+    /// warned about once for each different fault, and shows in `…_update_error`.
+    pub async fn keep_current(self: Arc<Self>, shutdown: Shutdown) {
+        let meanwhile = "the certificates read before stay in use";
+        reread::keep(LOOK_EVERY, shutdown, meanwhile, || self.refresh()).await;
     }
 
     /// Takes the files over if they have changed and are good.

@@ -257,7 +257,7 @@ async fn the_files_are_read_again_by_themselves_until_shutdown() {
     let identity = Identity::load(&files).await.unwrap();
     let shutdown = Shutdown::new();
     let mut generation = identity.generation();
-    let keeping = tokio::spawn(identity.keep_current(Duration::from_secs(5), shutdown.clone()));
+    let keeping = tokio::spawn(identity.keep_current(shutdown.clone()));
     for expected in 1..=3 {
         pki.reissue(&files, &[HOST]);
         generation.changed().await.unwrap();

@@ -325,7 +325,7 @@ async fn a_stream_that_ends_as_soon_as_it_begins_is_not_opened_in_a_loop() {
 async fn a_renewed_certificate_is_a_new_stream_and_the_old_one_lasts_until_then() {
     let supplied = Supplied::new().await;
     let agent = &supplied.agent;
-    tokio::spawn(agent.identity.clone().keep_current(Duration::from_secs(1), agent.shutdown.clone()));
+    tokio::spawn(agent.identity.clone().keep_current(agent.shutdown.clone()));
     let (stream, mut one, mut two) = supplied.by_one_of_two().await;
     agent.pki.reissue(&agent.files, &["agent"]);
     let mut next = tokio::select! {
