@@ -15,6 +15,7 @@ mod intercept;
 mod ledger;
 mod metadata;
 mod metrics;
+mod netlink;
 mod network;
 mod operators;
 mod scrapers;

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use super::message::{Way, ask_neighbour, ask_route, hardware, way};
-use super::socket::Socket;
 use crate::ledger::{EndpointId, Network};
+use crate::netlink::Socket;
 
 /// The kernel's routes and neighbours.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// Takes no rights.
     pub(crate) fn open() -> io::Result<Self> {
-        Ok(Self { socket: Mutex::new(Socket::open(0)?) })
+        Ok(Self { socket: Mutex::new(Socket::open(None, 0)?) })
     }
 }
 

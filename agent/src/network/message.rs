@@ -1,11 +1,51 @@
-//! The messages of rtnetlink that matter here, in the terms of this module.
+//! The messages of rtnetlink that matter here, in the terms of this module. The numbers are those of the kernel's
+//! `linux/rtnetlink.h` and `linux/neighbour.h`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use crate::netlink::{self, Attributes, Read, Received};
+
+/// Kinds of messages. Below the first are those of netlink itself, errors among them.
+const FIRST_OF_RTNETLINK: u16 = 16;
+const LINK_IS_GONE: u16 = 17;
+const NEW_ROUTE: u16 = 24;
+const ROUTE_IS_GONE: u16 = 25;
+const GET_ROUTE: u16 = 26;
+const NEW_NEIGHBOUR: u16 = 28;
+const NEIGHBOUR_IS_GONE: u16 = 29;
+const GET_NEIGHBOUR: u16 = 30;
+/// The flag of questions.
+const REQUEST: u16 = 1;
+
+/// The heads of messages: of routes, eight numbers of one byte and 32 flags; of neighbours, the interface at 4 and the
+/// state at 8. Both begin with the address family.
+type RouteHead = [u8; 12];
+type NeighbourHead = [u8; 12];
+/// Places in the head of a route.
+const PREFIX_LENGTH: usize = 1;
+const ROUTE_KIND: usize = 7;
+/// Packets are delivered to the address, by the interface.
+const UNICAST: u8 = 1;
+/// Asks for the route as it is in the table.
+const FIB_MATCH: u32 = 0x2000;
+
+/// Address families.
+const IPV4: u8 = 2;
+const IPV6: u8 = 10;
+/// Of a bridge's own table, which has hardware addresses only.
+const BRIDGE: u8 = 7;
+
+/// Attributes of routes.
+const DESTINATION: u16 = 1;
+const INTERFACE: u16 = 4;
+const GATEWAY: u16 = 5;
+const MULTIPATH: u16 = 9;
+const VIA: u16 = 18;
+/// Attributes of neighbours, whose first is the destination, too.
+const HARDWARE: u16 = 2;
+
+/// The states of a neighbour that the kernel knows: reachable, stale, delay, probe, permanent.
+const KNOWN: u16 = 0x02 | 0x04 | 0x08 | 0x10 | 0x80;
 
 /// What the kernel knows of the way to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,120 +65,86 @@ pub(super) enum Moved {
     Anything,
 }
 
-/// Asks which route an address takes: the route as it is in the table.
+/// Asks which route an address takes.
 pub(super) fn ask_route(ip: IpAddr) -> Vec<u8> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family(ip);
-    message.header.destination_prefix_length = bits(ip);
-    message.header.flags = RouteFlags::FibMatch;
-    message.attributes.push(RouteAttribute::Destination(ip.into()));
-    request(RouteNetlinkMessage::GetRoute(message))
+    let [a, b, c, d] = FIB_MATCH.to_ne_bytes();
+    let head: RouteHead = [family(ip), bits(ip), 0, 0, 0, 0, 0, 0, a, b, c, d];
+    netlink::message(GET_ROUTE, REQUEST, 0, &head, &to(ip))
 }
 
 /// Asks for the neighbour with an address behind an interface.
 pub(super) fn ask_neighbour(ip: IpAddr, interface: u32) -> Vec<u8> {
-    let mut message = NeighbourMessage::default();
-    message.header.family = family(ip);
-    message.header.ifindex = interface;
-    message.attributes.push(NeighbourAttribute::Destination(match ip {
-        IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
-        IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
-    }));
-    request(RouteNetlinkMessage::GetNeighbour(message))
+    let [a, b, c, d] = interface.to_ne_bytes();
+    let head: NeighbourHead = [family(ip), 0, 0, 0, a, b, c, d, 0, 0, 0, 0];
+    netlink::message(GET_NEIGHBOUR, REQUEST, 0, &head, &to(ip))
 }
 
 /// The way that the kernel's answer tells of; none if the address is not that of a neighbour.
 pub(super) fn way(answer: &[u8], ip: IpAddr) -> Option<Way> {
-    let RouteNetlinkMessage::NewRoute(route) = messages(answer).next()?? else { return None };
-    let leads_on = |attribute: &RouteAttribute| {
-        matches!(attribute, RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::MultiPath(_))
-    };
-    if route.header.kind != RouteType::Unicast || route.attributes.iter().any(leads_on) {
+    let (head, attributes): (&RouteHead, _) = first(answer, NEW_ROUTE)?.split()?;
+    let leads_on = attributes.all().any(|(kind, _)| matches!(kind, GATEWAY | VIA | MULTIPATH));
+    if head[ROUTE_KIND] != UNICAST || leads_on {
         return None;
     }
-    let interface = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Oif(interface) => Some(*interface),
-        _ => None,
-    })?;
-    Some(Way { interface, is_own: route.header.destination_prefix_length == bits(ip) })
+    let interface = u32::from_ne_bytes(attributes.bytes(INTERFACE)?.try_into().ok()?);
+    Some(Way { interface, is_own: head[PREFIX_LENGTH] == bits(ip) })
 }
 
 /// The hardware address that the kernel's answer tells of, if the kernel knows it.
 pub(super) fn hardware(answer: &[u8]) -> Option<[u8; 6]> {
-    let RouteNetlinkMessage::NewNeighbour(neighbour) = messages(answer).next()?? else { return None };
-    if matches!(
-        neighbour.header.state,
-        NeighbourState::None | NeighbourState::Incomplete | NeighbourState::Failed | NeighbourState::Noarp
-    ) {
-        return None;
-    }
-    neighbour.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLayerAddress(address) => address.as_slice().try_into().ok(),
-        _ => None,
-    })
+    let (head, attributes): (&NeighbourHead, _) = first(answer, NEW_NEIGHBOUR)?.split()?;
+    let [.., low, high, _, _] = *head;
+    let is_known = u16::from_ne_bytes([low, high]) & KNOWN != 0;
+    attributes.bytes(HARDWARE).filter(|_| is_known)?.try_into().ok()
 }
 
 /// What a datagram of the kernel's reports says. What cannot be understood may concern anything.
 pub(super) fn moved(report: &[u8]) -> impl Iterator<Item = Moved> {
-    messages(report).filter_map(|message| match message {
-        None | Some(RouteNetlinkMessage::DelLink(_)) => Some(Moved::Anything),
-        Some(RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route)) => Some(destination(&route)),
-        Some(RouteNetlinkMessage::NewNeighbour(neighbour) | RouteNetlinkMessage::DelNeighbour(neighbour)) => {
-            neighbour.attributes.iter().find_map(|attribute| match attribute {
-                NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => Some(Moved::Address((*v4).into())),
-                NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => Some(Moved::Address((*v6).into())),
-                // A bridge's own table has hardware addresses only.
-                _ => None,
-            })
+    Received::all(report).filter_map(|message| {
+        let Some(message) = message else { return Some(Moved::Anything) };
+        match message.kind {
+            ..FIRST_OF_RTNETLINK | LINK_IS_GONE => Some(Moved::Anything),
+            NEW_ROUTE | ROUTE_IS_GONE => Some(destination(message).unwrap_or(Moved::Anything)),
+            NEW_NEIGHBOUR | NEIGHBOUR_IS_GONE => neighbour(message),
+            _ => None,
         }
-        Some(_) => None,
     })
 }
 
-fn destination(route: &RouteMessage) -> Moved {
-    let address = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::from(*v4)),
-        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::from(*v6)),
-        _ => None,
-    });
-    match address.filter(|ip| route.header.destination_prefix_length == bits(*ip)) {
-        Some(ip) => Moved::Address(ip),
-        None => Moved::Anything,
+/// Where a route leads, if it is to one address.
+fn destination(message: Received<'_>) -> Option<Moved> {
+    let (head, attributes): (&RouteHead, _) = message.split()?;
+    address(attributes).filter(|ip| head[PREFIX_LENGTH] == bits(*ip)).map(Moved::Address)
+}
+
+fn neighbour(message: Received<'_>) -> Option<Moved> {
+    match message.split::<{ size_of::<NeighbourHead>() }>() {
+        Some(([BRIDGE, ..], _)) => None,
+        Some((_, attributes)) => Some(address(attributes).map_or(Moved::Anything, Moved::Address)),
+        None => Some(Moved::Anything),
     }
 }
 
-/// The messages in a datagram; none for what cannot be understood, and for errors.
-fn messages(datagram: &[u8]) -> impl Iterator<Item = Option<RouteNetlinkMessage>> {
-    let mut rest = datagram;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let length = NetlinkBuffer::new_checked(rest).map(|buffer| buffer.length() as usize);
-        let Some((message, after)) = length.ok().and_then(|length| rest.split_at_checked(length)) else {
-            rest = &[];
-            return Some(None);
-        };
-        // Each begins at a multiple of four bytes.
-        rest = after.get(message.len().next_multiple_of(4) - message.len()..).unwrap_or_default();
-        Some(match NetlinkMessage::<RouteNetlinkMessage>::deserialize(message).map(|message| message.payload) {
-            Ok(NetlinkPayload::InnerMessage(message)) => Some(message),
-            _ => None,
-        })
-    })
+fn address(attributes: Read<'_>) -> Option<IpAddr> {
+    let bytes = attributes.bytes(DESTINATION)?;
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| bytes.try_into().map(|v6: [u8; 16]| Ipv6Addr::from(v6).into())).ok()
 }
 
-fn request(message: RouteNetlinkMessage) -> Vec<u8> {
-    let mut message = NetlinkMessage::from(message);
-    message.header.flags = NLM_F_REQUEST;
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    bytes
+/// The first message of an answer, if it is of the kind that was asked for: an error is not.
+fn first(answer: &[u8], kind: u16) -> Option<Received<'_>> {
+    Received::all(answer).next()?.filter(|message| message.kind == kind)
 }
 
-fn family(ip: IpAddr) -> AddressFamily {
-    if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+fn to(ip: IpAddr) -> Attributes {
+    match ip {
+        IpAddr::V4(v4) => Attributes::default().bytes(DESTINATION, &v4.octets()),
+        IpAddr::V6(v6) => Attributes::default().bytes(DESTINATION, &v6.octets()),
+    }
+}
+
+fn family(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { IPV4 } else { IPV6 }
 }
 
 fn bits(ip: IpAddr) -> u8 {
@@ -147,9 +153,31 @@ fn bits(ip: IpAddr) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+    use netlink_packet_route::link::LinkMessage;
+    use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+    use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteMessage, RouteType};
+    use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
     use super::*;
 
     const POD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 1, 0, 11));
+
+    /// As a library that nobody here wrote has it.
+    fn request(message: RouteNetlinkMessage) -> Vec<u8> {
+        let mut message = NetlinkMessage::from(message);
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> RouteNetlinkMessage {
+        let NetlinkPayload::InnerMessage(message) = NetlinkMessage::deserialize(bytes).unwrap().payload else {
+            panic!("no message of rtnetlink");
+        };
+        message
+    }
 
     fn route(bits: u8, attributes: Vec<RouteAttribute>) -> RouteNetlinkMessage {
         let mut message = RouteMessage::default();
@@ -169,6 +197,26 @@ mod tests {
             NeighbourAttribute::LinkLayerAddress(hardware.to_vec()),
         ];
         RouteNetlinkMessage::NewNeighbour(message)
+    }
+
+    #[test]
+    fn questions_are_what_the_kernel_expects() {
+        for ip in [POD, "fd00::11".parse().unwrap()] {
+            let family = if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+            let RouteNetlinkMessage::GetRoute(route) = read(&ask_route(ip)) else { panic!("no GetRoute") };
+            assert_eq!((route.header.address_family, route.header.flags), (family, RouteFlags::FibMatch));
+            assert_eq!(route.header.destination_prefix_length, bits(ip));
+            assert_eq!(route.attributes, [RouteAttribute::Destination(ip.into())]);
+            let RouteNetlinkMessage::GetNeighbour(neighbour) = read(&ask_neighbour(ip, 0x0102_0304)) else {
+                panic!("no GetNeighbour")
+            };
+            assert_eq!((neighbour.header.family, neighbour.header.ifindex), (family, 0x0102_0304));
+            let to = match ip {
+                IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+                IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+            };
+            assert_eq!(neighbour.attributes, [NeighbourAttribute::Destination(to)]);
+        }
     }
 
     #[test]
@@ -208,6 +256,26 @@ mod tests {
         let datagram = [request(neighbour(NeighbourState::Stale, &[2; 6])), request(own), request(wide)].concat();
         let heard: Vec<_> = moved(&datagram).collect();
         assert_eq!(heard, [Moved::Address(POD), Moved::Address(POD), Moved::Anything]);
+    }
+
+    #[test]
+    fn a_report_tells_of_addresses_of_both_versions_and_of_links_that_go() {
+        let mut of_v6 = NeighbourMessage::default();
+        of_v6.header.family = AddressFamily::Inet6;
+        let address = NeighbourAddress::Inet6("fd00::11".parse().unwrap());
+        of_v6.attributes = vec![NeighbourAttribute::Destination(address)];
+        let mut of_bridge = NeighbourMessage::default();
+        of_bridge.header.family = AddressFamily::Bridge;
+        of_bridge.attributes = vec![NeighbourAttribute::LinkLayerAddress(vec![2; 6])];
+        let datagram = [
+            request(RouteNetlinkMessage::DelNeighbour(of_v6)),
+            request(RouteNetlinkMessage::NewNeighbour(of_bridge)),
+            request(RouteNetlinkMessage::NewLink(LinkMessage::default())),
+            request(RouteNetlinkMessage::DelLink(LinkMessage::default())),
+        ]
+        .concat();
+        let heard: Vec<_> = moved(&datagram).collect();
+        assert_eq!(heard, [Moved::Address("fd00::11".parse().unwrap()), Moved::Anything]);
     }
 
     #[test]

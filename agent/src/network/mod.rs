@@ -7,7 +7,6 @@
 
 mod kernel;
 mod message;
-mod socket;
 mod watcher;
 
 use std::io;

@@ -1,7 +1,7 @@
 //! Tells the ledger when the kernel reports that an address may lead elsewhere.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kiam_common::shutdown::Shutdown;
@@ -9,16 +9,11 @@ use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
 use super::message::{Moved, moved};
-use super::socket::Socket;
 use crate::ledger::Ledger;
+use crate::netlink::{Socket, group};
 
 /// The multicast groups for links, neighbours, and routes of IPv4 and IPv6.
 const GROUPS: u32 = group(1) | group(3) | group(7) | group(11);
-
-/// A group as a bit.
-const fn group(number: u32) -> u32 {
-    1 << (number - 1)
-}
 
 /// What the kernel reports, from when this is opened.
 pub(crate) struct Reports {
@@ -29,11 +24,9 @@ pub(crate) struct Reports {
 
 impl Reports {
     /// Takes no rights.
-    #[expect(deprecated, reason = "sound for a descriptor that we own; what replaces it takes unsafe code")]
     pub(crate) fn open() -> io::Result<Self> {
-        let socket = Socket::open(GROUPS)?;
-        let readable = AsyncFd::new(socket.as_fd().try_clone_to_owned()?)?;
-        Ok(Self { socket: Mutex::new(socket), readable })
+        let socket = Socket::open(None, GROUPS)?;
+        Ok(Self { readable: socket.readable()?, socket: Mutex::new(socket) })
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::message::Attributes;
 use crate::intercept::interface::Pattern;
 use crate::intercept::rule::{METADATA_PORT, Rule};
+use crate::netlink::Attributes;
 
 /// Where verdicts go, and where values wait for what comes next.
 const VERDICT: u32 = 0;

@@ -4,7 +4,6 @@
 //! What must always hold: the table is replaced in one transaction, so there is no moment without rules.
 
 mod encode;
-mod message;
 mod socket;
 
 use std::future::pending;
@@ -13,10 +12,11 @@ use std::io;
 use async_trait::async_trait;
 pub(crate) use socket::{Change, Changes};
 
-use self::message::{Attributes, Read, Received, message};
 use super::backend::{Backend, Error, Found};
 use super::check::{Seen, compare};
 use super::rule::{Plan, Rule};
+use crate::netlink::{self, Attributes, Read, Received};
+use socket::attributes;
 
 /// The table.
 const TABLE: &str = "kiam";
@@ -24,6 +24,9 @@ const TABLE: &str = "kiam";
 const SUBSYSTEM: u16 = 10;
 /// Both IP versions.
 const INET: u8 = 1;
+
+/// The length of the head of netfilter's messages: the IP version, its own version, and a resource.
+const HEAD: usize = 4;
 
 /// Kinds of messages: the subsystem in the high byte, except for those around a transaction.
 const BEGIN: u16 = 0x10;
@@ -97,8 +100,8 @@ impl Nftables {
     fn rules_in(chain: Chain) -> io::Result<Vec<Seen>> {
         let about = Attributes::default().text(NAME, TABLE).text(RULE_CHAIN, chain.name);
         let mut rules = Vec::new();
-        socket::ask(&message(GET_RULE, REQUEST | LIST, 1, INET, 0, &about), |message| {
-            let rule = message.attributes();
+        socket::ask(&netlink::message(GET_RULE, REQUEST | LIST, 1, &head(INET, 0), &about), |message| {
+            let rule = attributes(message);
             // Kernels before 5.6 list the rules of every table.
             if rule.text(NAME) == Some(TABLE) && rule.text(RULE_CHAIN) == Some(chain.name) {
                 rules.push(seen(rule));
@@ -111,7 +114,7 @@ impl Nftables {
     fn fault_of(chain: Chain) -> io::Result<Option<String>> {
         let about = Attributes::default().text(NAME, TABLE).text(CHAIN_NAME, chain.name);
         let mut right = false;
-        let asked = socket::ask(&message(GET_CHAIN, REQUEST, 1, INET, 0, &about), |message| {
+        let asked = socket::ask(&netlink::message(GET_CHAIN, REQUEST, 1, &head(INET, 0), &about), |message| {
             right = is_right(chain, message);
         });
         match asked {
@@ -127,8 +130,8 @@ impl Nftables {
     fn read(&self) -> io::Result<Found> {
         let mut flags = None;
         let about = Attributes::default().text(NAME, TABLE);
-        let asked = socket::ask(&message(GET_TABLE, REQUEST, 1, INET, 0, &about), |message| {
-            flags = message.attributes().number(TABLE_FLAGS);
+        let asked = socket::ask(&netlink::message(GET_TABLE, REQUEST, 1, &head(INET, 0), &about), |message| {
+            flags = attributes(message).number(TABLE_FLAGS);
         });
         match asked {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
@@ -182,7 +185,7 @@ impl Backend for Nftables {
     }
 
     async fn changed(&mut self) -> Result<(), Error> {
-        match &self.changes {
+        match &mut self.changes {
             Some(changes) => changes.next(|change| change.table() == Some(TABLE)).await,
             None => pending().await,
         }
@@ -191,11 +194,16 @@ impl Backend for Nftables {
 
 /// Whether a chain is asked when it must be, and about packets of its kind.
 fn is_right(chain: Chain, message: Received<'_>) -> bool {
-    let found = message.attributes();
+    let found = attributes(message);
     let hook = found.nested(CHAIN_HOOK);
     found.text(CHAIN_TYPE) == Some(chain.kind)
         && hook.number(HOOK_NUMBER) == Some(PREROUTING)
         && hook.number(HOOK_PRIORITY) == Some(priority(chain))
+}
+
+fn head(family: u8, resource: u16) -> [u8; HEAD] {
+    let [high, low] = resource.to_be_bytes();
+    [family, 0, high, low]
 }
 
 fn priority(chain: Chain) -> u32 {
@@ -235,7 +243,7 @@ impl Transaction {
     fn add(&mut self, kind: u16, flags: u16, step: String, body: &Attributes) {
         let number = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
         let (family, resource) = if matches!(kind, BEGIN | END) { (0, SUBSYSTEM) } else { (INET, 0) };
-        self.messages.extend(message(kind, REQUEST | flags, number, family, resource, body));
+        self.messages.extend(netlink::message(kind, REQUEST | flags, number, &head(family, resource), body));
         self.steps.push(step);
     }
 
