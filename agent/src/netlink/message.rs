@@ -100,7 +100,7 @@ impl<'a> Received<'a> {
 }
 
 /// Attributes being read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Read<'a>(&'a [u8]);
 
 impl<'a> Read<'a> {

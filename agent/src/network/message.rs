@@ -103,7 +103,8 @@ pub(super) fn moved(report: &[u8]) -> impl Iterator<Item = Moved> {
     Received::all(report).filter_map(|message| {
         let Some(message) = message else { return Some(Moved::Anything) };
         match message.kind {
-            ..FIRST_OF_RTNETLINK | LINK_IS_GONE => Some(Moved::Anything),
+            LINK_IS_GONE => Some(Moved::Anything),
+            own if own < FIRST_OF_RTNETLINK => Some(Moved::Anything),
             NEW_ROUTE | ROUTE_IS_GONE => Some(destination(message).unwrap_or(Moved::Anything)),
             NEW_NEIGHBOUR | NEIGHBOUR_IS_GONE => neighbour(message),
             _ => None,

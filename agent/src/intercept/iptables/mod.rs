@@ -116,7 +116,7 @@ impl Backend for Iptables {
     }
 
     async fn changed(&mut self) -> Result<(), Error> {
-        if let Some(changes) = &self.changes {
+        if let Some(changes) = &mut self.changes {
             return changes.next(concerns).await;
         }
         sleep(LOOK_EVERY.max(self.last_look_took * SHARE)).await;
