@@ -18,7 +18,9 @@ pub(crate) mod rejection;
 pub(crate) mod route;
 mod stall;
 pub(crate) mod token;
+mod trace;
 
+use std::future::ready;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ use ::http::request::Parts;
 use ::http::{HeaderValue, Response, StatusCode, header};
 use kiam_common::rarely::Rarely;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use self::body::Body;
 use self::guard::Target;
@@ -66,21 +69,37 @@ impl Front {
     /// Answers one request of a pod.
     pub(crate) async fn answer(&self, peer: &Peer, request: &Parts) -> Response<Body> {
         let started = Instant::now();
-        let (handler, outcome) = match (peer.begin(), guard::check(request)) {
-            (Ok(_turn), Ok(target)) => {
+        let span = |route: Option<Route<'_>>| trace::request(&request.method, route, peer.ip, &self.imds.ledger);
+        match peer.begin().and_then(|turn| Ok((turn, guard::check(request)?))) {
+            Ok((_turn, target)) => {
                 let route = route::find(&request.method, &target.path);
-                (handler(route), self.serve(route, peer, request, &target).await)
+                let outcome = self.serve(route, peer, request, &target);
+                self.conclude(handler(route), peer, request, started, outcome).instrument(span(Some(route))).await
             }
-            (Ok(_turn), Err(malformed)) => (Handler::Guard, Err(malformed.into())),
-            (Err(too_many), _) => (Handler::Guard, Err(too_many)),
-        };
-        let response = match outcome {
+            Err(error) => {
+                let outcome = ready(Err(error));
+                self.conclude(Handler::Guard, peer, request, started, outcome).instrument(span(None)).await
+            }
+        }
+    }
+
+    /// Makes an answer of what comes of a request, counts it and tells of it.
+    async fn conclude(
+        &self,
+        handler: Handler,
+        peer: &Peer,
+        request: &Parts,
+        started: Instant,
+        outcome: impl Future<Output = Result<Response<Body>, Error>>,
+    ) -> Response<Body> {
+        let (response, refused) = match outcome.await {
             Ok(response) => {
                 tracing::debug!(pod_ip = %peer.ip, method = %request.method, path = request.uri.path(), "answered");
-                response
+                (response, None)
             }
-            Err(error) => self.refusal(peer.ip, request, &error),
+            Err(error) => (self.refusal(peer.ip, request, &error), Some(error::code(&error))),
         };
+        trace::answered(response.status(), refused);
         self.metrics.answered(handler, response.status(), started.elapsed());
         response
     }

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use kiam_common::telemetry::{rpc, short};
 use kiam_proto::encoding::kiam_service_server::KiamService;
 use kiam_proto::kiam::{GetHealthRequest, GetPodCredentialsRequest, GetPodRoleRequest, HealthStatus, Role};
 use kiam_proto::{EncodedCredentials, POD_UID};
 use tonic::{Request, Response, Status};
+use tracing::Span;
 
 use super::deadline::patience;
 use super::evidence::evidence;
@@ -37,11 +39,8 @@ impl Kiam {
             status(&error)
         })
     }
-}
 
-#[tonic::async_trait]
-impl KiamService for Kiam {
-    async fn get_pod_role(&self, request: Request<GetPodRoleRequest>) -> Result<Response<Role>, Status> {
+    async fn role(&self, request: Request<GetPodRoleRequest>) -> Result<Response<Role>, Status> {
         let caller = self.caller(&request).await?;
         let (agent, patience) = (request.remote_addr(), patience(request.metadata()));
         let GetPodRoleRequest { ip } = request.into_inner();
@@ -53,7 +52,7 @@ impl KiamService for Kiam {
         Ok(answer(&role.pod, Role { name }))
     }
 
-    async fn get_pod_credentials(
+    async fn credentials(
         &self,
         request: Request<GetPodCredentialsRequest>,
     ) -> Result<Response<EncodedCredentials>, Status> {
@@ -65,9 +64,26 @@ impl KiamService for Kiam {
         let issued = issued.map_err(|error| status(&error))?;
         Ok(answer(&issued.pod, issued.what.encoded.clone()))
     }
+}
 
-    async fn get_health(&self, _: Request<GetHealthRequest>) -> Result<Response<HealthStatus>, Status> {
-        Ok(Response::new(HealthStatus { message: OK.into() }))
+#[tonic::async_trait]
+impl KiamService for Kiam {
+    async fn get_pod_role(&self, request: Request<GetPodRoleRequest>) -> Result<Response<Role>, Status> {
+        let span = rpc::answering("GetPodRole", request.metadata());
+        rpc::within(span, self.role(request)).await
+    }
+
+    async fn get_pod_credentials(
+        &self,
+        request: Request<GetPodCredentialsRequest>,
+    ) -> Result<Response<EncodedCredentials>, Status> {
+        let span = rpc::answering("GetPodCredentials", request.metadata());
+        rpc::within(span, self.credentials(request)).await
+    }
+
+    async fn get_health(&self, request: Request<GetHealthRequest>) -> Result<Response<HealthStatus>, Status> {
+        let span = rpc::answering("GetHealth", request.metadata());
+        rpc::within(span, async { Ok(Response::new(HealthStatus { message: OK.into() })) }).await
     }
 }
 
@@ -83,4 +99,8 @@ fn answer<M>(pod: &Pod, message: M) -> Response<M> {
 fn log(method: &'static str, ip: &str, role: &str, agent: Option<SocketAddr>) {
     let agent = agent.map(tracing::field::display);
     tracing::debug!(method, pod_ip = ip, role, agent, "request");
+    let span = Span::current();
+    span.record("kiam.pod_ip", short(ip));
+    span.record("kiam.role", short(role));
+    span.record("client.address", agent);
 }
