@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kiam_common::args::TlsArgs;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
@@ -40,8 +40,14 @@ pub struct Span {
 #[derive(Debug)]
 pub struct Collector {
     address: SocketAddr,
-    received: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
+    received: Arc<Mutex<Received>>,
     _serving: AbortOnDropHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Received {
+    exports: Vec<ExportTraceServiceRequest>,
+    authorizations: Vec<String>,
 }
 
 impl Collector {
@@ -75,27 +81,32 @@ impl Collector {
 
     /// All that has arrived.
     pub fn spans(&self) -> Vec<Span> {
-        self.received().iter().flat_map(|request| request.resource_spans.iter().flat_map(spans)).collect()
+        self.received().exports.iter().flat_map(|export| export.resource_spans.iter().flat_map(spans)).collect()
     }
 
     /// What the programs that sent anything say of themselves, by `service.name`.
     pub fn resources(&self) -> BTreeMap<String, BTreeMap<String, String>> {
         let received = self.received();
-        let resources = received.iter().flat_map(|request| request.resource_spans.iter().map(resource));
+        let resources = received.exports.iter().flat_map(|export| export.resource_spans.iter().map(resource));
         resources.map(|attributes| (attributes.get("service.name").cloned().unwrap_or_default(), attributes)).collect()
     }
 
     /// All that has arrived, to be searched.
     pub fn text(&self) -> String {
-        format!("{:?}", *self.received())
+        format!("{:?}", self.received().exports)
     }
 
-    fn received(&self) -> std::sync::MutexGuard<'_, Vec<ExportTraceServiceRequest>> {
+    /// What was shown as `authorization`.
+    pub fn authorizations(&self) -> Vec<String> {
+        self.received().authorizations.clone()
+    }
+
+    fn received(&self) -> MutexGuard<'_, Received> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct Keeping(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
+struct Keeping(Arc<Mutex<Received>>);
 
 #[tonic::async_trait]
 impl TraceService for Keeping {
@@ -103,7 +114,10 @@ impl TraceService for Keeping {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(request.into_inner());
+        let shown = request.metadata().get("authorization").and_then(|shown| shown.to_str().ok()).map(Into::into);
+        let mut received = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        received.authorizations.extend(shown);
+        received.exports.push(request.into_inner());
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
@@ -137,5 +151,5 @@ fn text(attribute: &KeyValue) -> String {
 }
 
 fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+    id.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

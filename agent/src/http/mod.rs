@@ -20,7 +20,6 @@ mod stall;
 pub(crate) mod token;
 mod trace;
 
-use std::future::ready;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -70,38 +69,39 @@ impl Front {
     pub(crate) async fn answer(&self, peer: &Peer, request: &Parts) -> Response<Body> {
         let started = Instant::now();
         let span = |route: Option<Route<'_>>| trace::request(&request.method, route, peer.ip, &self.imds.ledger);
-        match peer.begin().and_then(|turn| Ok((turn, guard::check(request)?))) {
-            Ok((_turn, target)) => {
-                let route = route::find(&request.method, &target.path);
-                let outcome = self.serve(route, peer, request, &target);
-                self.conclude(handler(route), peer, request, started, outcome).instrument(span(Some(route))).await
-            }
-            Err(error) => {
-                let outcome = ready(Err(error));
-                self.conclude(Handler::Guard, peer, request, started, outcome).instrument(span(None)).await
-            }
-        }
+        let (handler, span, (response, refused)) =
+            match peer.begin().and_then(|turn| Ok((turn, guard::check(request)?))) {
+                Ok((_turn, target)) => {
+                    let route = route::find(&request.method, &target.path);
+                    let span = span(Some(route));
+                    let answering = async { self.told(peer, request, self.serve(route, peer, request, &target).await) };
+                    (handler(route), span.clone(), answering.instrument(span).await)
+                }
+                Err(error) => {
+                    let span = span(None);
+                    let told = span.in_scope(|| self.told(peer, request, Err(error)));
+                    (Handler::Guard, span, told)
+                }
+            };
+        trace::answered(&span, response.status(), refused);
+        self.metrics.answered(handler, response.status(), started.elapsed());
+        response
     }
 
-    /// Makes an answer of what comes of a request, counts it and tells of it.
-    async fn conclude(
+    /// The answer to a pod, which is told of; and the code, if it is a refusal.
+    fn told(
         &self,
-        handler: Handler,
         peer: &Peer,
         request: &Parts,
-        started: Instant,
-        outcome: impl Future<Output = Result<Response<Body>, Error>>,
-    ) -> Response<Body> {
-        let (response, refused) = match outcome.await {
+        outcome: Result<Response<Body>, Error>,
+    ) -> (Response<Body>, Option<&'static str>) {
+        match outcome {
             Ok(response) => {
                 tracing::debug!(pod_ip = %peer.ip, method = %request.method, path = request.uri.path(), "answered");
                 (response, None)
             }
             Err(error) => (self.refusal(peer.ip, request, &error), Some(error::code(&error))),
-        };
-        trace::answered(response.status(), refused);
-        self.metrics.answered(handler, response.status(), started.elapsed());
-        response
+        }
     }
 
     async fn serve(

@@ -32,9 +32,8 @@ pub(super) fn request(method: &Method, route: Option<Route<'_>>, ip: IpAddr, led
     span
 }
 
-/// Says how the request of the current span was answered; `refused` is the code of the refusal.
-pub(super) fn answered(status: StatusCode, refused: Option<&'static str>) {
-    let span = Span::current();
+/// Says how the request of a span was answered; `refused` is the code of the refusal.
+pub(super) fn answered(span: &Span, status: StatusCode, refused: Option<&'static str>) {
     span.record("http.response.status_code", i64::from(status.as_u16()));
     span.record("kiam.outcome", refused.unwrap_or("ok"));
     if status.is_server_error() {

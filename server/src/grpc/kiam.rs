@@ -9,6 +9,7 @@ use kiam_proto::kiam::{GetHealthRequest, GetPodCredentialsRequest, GetPodRoleReq
 use kiam_proto::{EncodedCredentials, POD_UID};
 use tonic::{Request, Response, Status};
 use tracing::Span;
+use tracing::field::display;
 
 use super::deadline::patience;
 use super::evidence::evidence;
@@ -69,7 +70,7 @@ impl Kiam {
 #[tonic::async_trait]
 impl KiamService for Kiam {
     async fn get_pod_role(&self, request: Request<GetPodRoleRequest>) -> Result<Response<Role>, Status> {
-        let span = rpc::answering("GetPodRole", request.metadata());
+        let span = span("GetPodRole", &request, &request.get_ref().ip, None);
         rpc::within(span, self.role(request)).await
     }
 
@@ -77,7 +78,8 @@ impl KiamService for Kiam {
         &self,
         request: Request<GetPodCredentialsRequest>,
     ) -> Result<Response<EncodedCredentials>, Status> {
-        let span = rpc::answering("GetPodCredentials", request.metadata());
+        let GetPodCredentialsRequest { ip, role } = request.get_ref();
+        let span = span("GetPodCredentials", &request, ip, Some(role));
         rpc::within(span, self.credentials(request)).await
     }
 
@@ -96,11 +98,18 @@ fn answer<M>(pod: &Pod, message: M) -> Response<M> {
     response
 }
 
+/// The span of a call about a pod.
+fn span<M>(method: &'static str, request: &Request<M>, ip: &str, role: Option<&str>) -> Span {
+    let span = rpc::answering(method, request.metadata());
+    if !span.is_disabled() {
+        span.record("kiam.pod_ip", short(ip));
+        span.record("kiam.role", role.map(short));
+        span.record("client.address", request.remote_addr().map(|agent| display(agent.ip())));
+    }
+    span
+}
+
 fn log(method: &'static str, ip: &str, role: &str, agent: Option<SocketAddr>) {
-    let agent = agent.map(tracing::field::display);
+    let agent = agent.map(display);
     tracing::debug!(method, pod_ip = ip, role, agent, "request");
-    let span = Span::current();
-    span.record("kiam.pod_ip", short(ip));
-    span.record("kiam.role", short(role));
-    span.record("client.address", agent);
 }

@@ -1,7 +1,7 @@
 //! Spans of both programs at a collector; programs whose collector is away; and environments that cannot be understood.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::StatusCode;
 use kiam_common::testing::metrics::value;
@@ -12,6 +12,7 @@ use kiam_tests::stack::Program;
 use kiam_tests::sts::{Fault, OWN_SECRET_KEY, Scope};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::emulated::{Emulated, ask_for};
 use crate::world::{BASE_ARN, metrics, wait_until_ready};
@@ -187,10 +188,7 @@ async fn a_collector_that_is_away_or_silent_is_in_nobodys_way() {
             assert_eq!(ask_for(to, pod, "reader").await.status, StatusCode::OK);
         }
         if endpoint == away_at {
-            eventually("the loss to be told", async || {
-                lines(&programs[0]).iter().any(|line| is_loss(line)).then_some(())
-            })
-            .await;
+            eventually("the loss to be told", async || lines(&programs[0]).iter().any(is_loss).then_some(())).await;
             assert_eq!(ask_for(to, pod, "reader").await.status, StatusCode::OK);
         }
         for program in &mut programs {
@@ -208,16 +206,20 @@ fn is_loss(line: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn a_collector_is_known_by_its_certificate() {
+async fn a_collector_is_known_by_its_certificate_and_shown_what_the_environment_says() {
     let emulated = Emulated::start().await;
     let files = emulated.identities.pki.issue("collector", &["localhost"]);
     let collector = Collector::start_with_tls(&files).await.expect("a free port");
     let pod = emulated.run_pod("reader-0", "reader");
     let endpoint = format!("https://localhost:{}", collector.address().port());
-    let server = exporting(emulated.server(), endpoint).env("OTEL_EXPORTER_OTLP_CERTIFICATE", files.ca.display());
+    let server = exporting(emulated.server(), endpoint)
+        .env("OTEL_EXPORTER_OTLP_CERTIFICATE", files.ca.display())
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20hidden");
     let (_server, agent) = emulated.run(server).await;
     assert_eq!(ask_for(agent.addresses().main, pod, "reader").await.status, StatusCode::OK);
     only(&collector, "STS/AssumeRole").await;
+    assert_eq!(collector.authorizations().first().map(String::as_str), Some("Bearer hidden"));
+    assert!(!emulated.logs.read().contains("hidden"));
 }
 
 #[tokio::test]
