@@ -130,6 +130,7 @@ async fn a_pod_that_the_agent_was_told_of_is_named_and_no_message_of_the_stream_
     assert_eq!(request.attributes["k8s.namespace.name"], "apps");
     assert_eq!((&*request.attributes["k8s.pod.name"], &*request.attributes["kiam.role"]), ("reader-0", "reader"));
     agent.stop().await.expect("it stops");
+    eventually("the server's spans", async || (collector.resources().len() == 2).then_some(())).await;
 
     let spans = collector.spans();
     let expected = [REQUEST, "fetch", "STS/AssumeRole", "kiam.KiamService/GetHealth"];
