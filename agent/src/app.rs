@@ -82,7 +82,8 @@ async fn intercept(command: &InterceptCommand) -> ExitCode {
 }
 
 async fn serve(args: AgentArgs) -> ExitCode {
-    telemetry::init(&args.log);
+    let exporting = telemetry::start(&args.log, "kiam-agent").await;
+    let exporting = exporting.unwrap_or_else(|wrong| args::exit_with_usage(wrong));
     let shutdown = Shutdown::new();
     let config = Config::try_from(args).unwrap_or_else(|wrong| args::exit_with_usage(wrong));
     let running = match start(config, shutdown.clone()).await {
@@ -101,6 +102,7 @@ async fn serve(args: AgentArgs) -> ExitCode {
         }
     };
     let (ended_well, ()) = tokio::join!(running.finished(), told_to_end);
+    exporting.finish().await;
     if ended_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -146,7 +146,8 @@ pub fn run() -> ExitCode {
 }
 
 async fn serve(args: ServerArgs) -> ExitCode {
-    telemetry::init(&args.log);
+    let exporting = telemetry::start(&args.log, "kiam-server").await;
+    let exporting = exporting.unwrap_or_else(|error| exit_with_usage(error));
     let config = Config::try_from(args).unwrap_or_else(|error| exit_with_usage(error));
     let shutdown = Shutdown::new();
     let running = match start(config, shutdown.clone()).await {
@@ -158,7 +159,9 @@ async fn serve(args: ServerArgs) -> ExitCode {
     if let Err(error) = shutdown.begin_on_signal().await {
         return failed(&format!("cannot wait for signals: {error}"), 1);
     }
-    match running.finished().await {
+    let finished = running.finished().await;
+    exporting.finish().await;
+    match finished {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error.to_string(), 1),
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use kiam_common::credentials::Issued;
 use kiam_common::ops::Readiness;
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::directory::Directory;
 use crate::directory::pods::{Owner, Pod};
@@ -85,7 +86,12 @@ impl Issuer {
         Error::unless_ready(&self.readiness)?;
         let ip: IpAddr = asked.ip.parse().map_err(|_| Error::BadIp(asked.ip.chars().take(64).collect()))?;
         match self.directory.wait_for_pod(ip, asked.patience).await {
-            Owner::Pod(pod) => Ok(pod),
+            Owner::Pod(pod) => {
+                let span = Span::current();
+                span.record("k8s.namespace.name", &*pod.namespace);
+                span.record("k8s.pod.name", &*pod.name);
+                Ok(pod)
+            }
             Owner::Unknown => Err(Error::PodNotFound(ip)),
             Owner::Ambiguous(pods) => Err(Error::PodAmbiguous { ip, pods }),
         }

@@ -4,6 +4,7 @@
 //! Every emulator listens on loopback at a port of its own, speaks the real protocol, records what it was asked, and
 //! stops when its handle is dropped.
 
+pub mod collector;
 pub mod dashboards;
 pub mod fuzz;
 pub mod imds;

@@ -18,6 +18,7 @@ pub(crate) mod rejection;
 pub(crate) mod route;
 mod stall;
 pub(crate) mod token;
+mod trace;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use ::http::request::Parts;
 use ::http::{HeaderValue, Response, StatusCode, header};
 use kiam_common::rarely::Rarely;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use self::body::Body;
 use self::guard::Target;
@@ -66,23 +68,40 @@ impl Front {
     /// Answers one request of a pod.
     pub(crate) async fn answer(&self, peer: &Peer, request: &Parts) -> Response<Body> {
         let started = Instant::now();
-        let (handler, outcome) = match (peer.begin(), guard::check(request)) {
-            (Ok(_turn), Ok(target)) => {
-                let route = route::find(&request.method, &target.path);
-                (handler(route), self.serve(route, peer, request, &target).await)
-            }
-            (Ok(_turn), Err(malformed)) => (Handler::Guard, Err(malformed.into())),
-            (Err(too_many), _) => (Handler::Guard, Err(too_many)),
-        };
-        let response = match outcome {
-            Ok(response) => {
-                tracing::debug!(pod_ip = %peer.ip, method = %request.method, path = request.uri.path(), "answered");
-                response
-            }
-            Err(error) => self.refusal(peer.ip, request, &error),
-        };
+        let span = |route: Option<Route<'_>>| trace::request(&request.method, route, peer.ip, &self.imds.ledger);
+        let (handler, span, (response, refused)) =
+            match peer.begin().and_then(|turn| Ok((turn, guard::check(request)?))) {
+                Ok((_turn, target)) => {
+                    let route = route::find(&request.method, &target.path);
+                    let span = span(Some(route));
+                    let answering = async { self.told(peer, request, self.serve(route, peer, request, &target).await) };
+                    (handler(route), span.clone(), answering.instrument(span).await)
+                }
+                Err(error) => {
+                    let span = span(None);
+                    let told = span.in_scope(|| self.told(peer, request, Err(error)));
+                    (Handler::Guard, span, told)
+                }
+            };
+        trace::answered(&span, response.status(), refused);
         self.metrics.answered(handler, response.status(), started.elapsed());
         response
+    }
+
+    /// The answer to a pod, which is told of; and the code, if it is a refusal.
+    fn told(
+        &self,
+        peer: &Peer,
+        request: &Parts,
+        outcome: Result<Response<Body>, Error>,
+    ) -> (Response<Body>, Option<&'static str>) {
+        match outcome {
+            Ok(response) => {
+                tracing::debug!(pod_ip = %peer.ip, method = %request.method, path = request.uri.path(), "answered");
+                (response, None)
+            }
+            Err(error) => (self.refusal(peer.ip, request, &error), Some(error::code(&error))),
+        }
     }
 
     async fn serve(

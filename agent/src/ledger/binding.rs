@@ -17,6 +17,10 @@ pub(crate) type Session = u64;
 pub(crate) struct Binding {
     /// The pod's uid, which no other pod ever has.
     pub(crate) uid: Box<str>,
+    /// The pod's namespace, for people.
+    pub(crate) namespace: Box<str>,
+    /// The pod's name, for people.
+    pub(crate) name: Box<str>,
     /// What it may have.
     pub(crate) decision: Decision,
 }

@@ -31,10 +31,15 @@ impl Network for FakeNetwork {
     }
 }
 
+/// The pod with this uid, and what it may have.
+pub(crate) fn of_pod(uid: &str, decision: Decision) -> Binding {
+    Binding { uid: uid.into(), namespace: "team".into(), name: format!("pod-{uid}").into(), decision }
+}
+
 /// The pod with this uid may have the role `reader`, with the credentials of this session.
 pub(crate) fn bind(ip: IpAddr, uid: &str, session: u64) -> Change {
     let role = BoundRole { name: "reader".into(), arn: "arn:aws:iam::123456789012:role/reader".into(), session };
-    Change::Bind(ip, Binding { uid: uid.into(), decision: Decision::Role(role) })
+    Change::Bind(ip, of_pod(uid, Decision::Role(role)))
 }
 
 /// A session's credentials: `text`, for that long.

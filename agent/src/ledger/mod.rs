@@ -69,6 +69,11 @@ impl Ledger {
         self.table.load().credentials(ip, role, extended, Instant::now())
     }
 
+    /// The pod at `ip`, as far as nothing speaks against its having the address: for people, never for a decision.
+    pub(crate) fn pod(&self, ip: IpAddr) -> Option<Arc<Binding>> {
+        self.table.load().pod(ip)
+    }
+
     /// Tells of every change, for requests that wait for one.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()

@@ -106,6 +106,13 @@ impl Table {
         }
     }
 
+    /// The pod at `ip`.
+    pub(super) fn pod(&self, ip: IpAddr) -> Option<Arc<Binding>> {
+        let entry = self.entries.get(&ip.to_canonical())?;
+        let is_certain = entry.standing != Standing::Unconfirmed && !entry.binding.is_shared();
+        is_certain.then(|| Arc::clone(&entry.binding))
+    }
+
     fn is_stale(&self, now: Instant) -> bool {
         matches!(self.supply, Supply::LostAt(lost) if now.duration_since(lost) >= self.max_stale)
     }

@@ -90,7 +90,8 @@ fn binding(bind: Bind) -> Result<Change, Senseless> {
         Some(WireDecision::Refusal(why)) => Decision::Refused(refusal(why)),
         Some(WireDecision::Role(_)) | None => return Err(Senseless::Decision(ip)),
     };
-    Ok(Change::Bind(ip, Binding { uid: pod.uid.into(), decision }))
+    let (uid, namespace, name) = (pod.uid.into(), pod.namespace.into(), pod.name.into());
+    Ok(Change::Bind(ip, Binding { uid, namespace, name, decision }))
 }
 
 /// A reason that is not known here is a later server's: a refusal all the same.
@@ -142,6 +143,7 @@ mod tests {
                 panic!("{text}")
             };
             assert_eq!((ip, &*binding.uid), (IP, "u-1"));
+            assert_eq!((&*binding.namespace, &*binding.name), ("team", "reader-0"));
         }
     }
 

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use kiam_common::reason::{Reason, Refusal};
+use kiam_common::telemetry::rpc;
 use kiam_proto::{POD_UID, kiam};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::{Request, Response, Status};
@@ -38,7 +39,12 @@ impl Calls {
     }
 
     /// Asks until there is an answer or a refusal that asking again would not change, at most until `deadline`.
-    async fn ask<T, F>(&self, deadline: Instant, call: impl Fn(Client) -> F + Sync) -> Result<Answered<T>, Refusal>
+    async fn ask<T, F>(
+        &self,
+        method: &'static str,
+        deadline: Instant,
+        call: impl Fn(Client) -> F + Sync,
+    ) -> Result<Answered<T>, Refusal>
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
         T: Send,
@@ -47,7 +53,7 @@ impl Calls {
         let asking = async {
             let mut pause = PAUSE_MIN;
             loop {
-                match self.round(&call).await {
+                match self.round(method, &call).await {
                     Err(refusal) if may_change(refusal.reason) => last = Some(refusal),
                     outcome => return outcome,
                 }
@@ -61,7 +67,11 @@ impl Calls {
 
     /// Asks one server after the other until one has an answer or a refusal of its own: the next at once when one
     /// fails, and as well when one is silent.
-    async fn round<T, F>(&self, call: &(impl Fn(Client) -> F + Sync)) -> Result<Answered<T>, Refusal>
+    async fn round<T, F>(
+        &self,
+        method: &'static str,
+        call: &(impl Fn(Client) -> F + Sync),
+    ) -> Result<Answered<T>, Refusal>
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
         T: Send,
@@ -72,7 +82,7 @@ impl Calls {
         let mut last = None;
         loop {
             let newest = waiting.next();
-            asked.extend(newest.iter().map(|endpoint| self.attempt(endpoint.clone(), call(endpoint.client()))));
+            asked.extend(newest.iter().map(|endpoint| self.attempt(method, endpoint.clone(), call)));
             let answer =
                 if waiting.len() > 0 { timeout(ASK_ANOTHER_AFTER, asked.next()).await } else { Ok(asked.next().await) };
             match answer {
@@ -95,12 +105,18 @@ impl Calls {
         refusal
     }
 
-    async fn attempt<T>(
+    async fn attempt<T, F>(
         &self,
+        method: &'static str,
         endpoint: Arc<Endpoint>,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> (Arc<Endpoint>, Result<Answered<T>, Refusal>) {
-        let outcome = call.await.map(answered).map_err(|status| refusal(&status));
+        call: &(impl Fn(Client) -> F + Sync),
+    ) -> (Arc<Endpoint>, Result<Answered<T>, Refusal>)
+    where
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
+        let calling = async { call(endpoint.client()).await };
+        let outcome = rpc::within(rpc::calling(method, endpoint.address()), calling).await;
+        let outcome = outcome.map(answered).map_err(|status| refusal(&status));
         match &outcome {
             Err(refusal) if is_of_this_server(refusal.reason) => self.endpoints.failed(&endpoint),
             _ => self.endpoints.answered(&endpoint),
@@ -117,7 +133,7 @@ impl Server for Calls {
             let request = request(message.clone(), deadline);
             async move { client.get_pod_role(request).await }
         };
-        let Answered { what, uid } = self.ask(deadline, call).await?;
+        let Answered { what, uid } = self.ask("GetPodRole", deadline, call).await?;
         Ok(Answered { what: what.name, uid })
     }
 
@@ -132,7 +148,7 @@ impl Server for Calls {
             let request = request(message.clone(), deadline);
             async move { client.get_pod_credentials(request).await }
         };
-        self.ask(deadline, call).await
+        self.ask("GetPodCredentials", deadline, call).await
     }
 
     async fn health(&self, deadline: Instant) -> Result<String, Refusal> {
@@ -140,14 +156,15 @@ impl Server for Calls {
             let request = request(kiam::GetHealthRequest {}, deadline);
             async move { client.get_health(request).await }
         };
-        Ok(self.ask(deadline, call).await?.what.message)
+        Ok(self.ask("GetHealth", deadline, call).await?.what.message)
     }
 }
 
-/// A request that tells the server how long its answer is of use.
+/// A request that tells the server how long its answer is of use, and which span it belongs to.
 fn request<M>(message: M, deadline: Instant) -> Request<M> {
     let mut request = Request::new(message);
     request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+    rpc::announce(request.metadata_mut());
     request
 }
 

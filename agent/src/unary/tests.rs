@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kiam_common::reason::Reason;
-use kiam_common::testing::Pki;
+use kiam_common::telemetry::SPANS;
+use kiam_common::testing::{CapturedSpans, Pki};
+use tracing::Instrument as _;
 
 use super::*;
 use crate::sync::fake::{Agent, Behaviour, TestServer};
@@ -260,5 +262,28 @@ async fn a_renewed_certificate_is_used_without_losing_a_call() {
     for _ in 0..20 {
         assert_eq!(agent.role().await.as_deref(), Ok("a"));
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_server_that_is_asked_for_a_pod_has_a_span_and_nothing_else_has() {
+    let (spans, agent) = (CapturedSpans::start(), Agent::new().await);
+    let a = agent.server("a", Behaviour::Refuse(Reason::ServerNotReady)).await;
+    let b = agent.server("b", Behaviour::Answer).await;
+    agent.resolver.answer(&[a.address, b.address]);
+    agent.run().await;
+    assert!(spans.ended().is_empty(), "trying servers out is nobody's request");
+    for _ in 0..2 {
+        agent.role().instrument(tracing::info_span!(target: SPANS, "request")).await.unwrap();
+    }
+    let ended = spans.ended();
+    let requests: Vec<_> = ended.iter().filter(|span| span.name == "request").collect();
+    let calls: Vec<_> = ended.iter().filter(|span| span.name == "kiam.KiamService/GetPodRole").collect();
+    assert_eq!(requests.len() + calls.len(), ended.len());
+    assert!(calls.iter().all(|call| requests.iter().any(|request| request.span_id == call.parent_id)), "{ended:#?}");
+    for (server, outcome) in [(&a, "ServerNotReady"), (&b, "ok")] {
+        let port = server.address.port().to_string();
+        let told: Vec<_> = calls.iter().filter(|call| call.attributes["server.port"] == port).collect();
+        assert!(!told.is_empty() && told.iter().all(|call| call.attributes["kiam.outcome"] == outcome), "{told:#?}");
     }
 }

@@ -114,8 +114,19 @@ fn key_file(files: &Files) -> File<'_> {
 }
 
 fn ca_file(files: &Files) -> Option<File<'_>> {
-    let path = files.ca.as_deref()?;
-    Some(File { flag: files.ca_flag(), path, expected: "PEM certificates of certificate authorities" })
+    files.ca.as_deref().map(|path| authorities_file(files.ca_flag(), path))
+}
+
+fn authorities_file<'a>(flag: &'static str, path: &'a Path) -> File<'a> {
+    File { flag, path, expected: "PEM certificates of certificate authorities" }
+}
+
+/// Reads a file of authorities, in PEM, that belongs to no identity; `flag` is what named it.
+pub(crate) async fn read_authorities(flag: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+    let file = authorities_file(flag, path);
+    let pem = file.read().await?;
+    file.certificates(&pem)?;
+    Ok(pem)
 }
 
 /// The bytes of the files. A change of any is a change of all.

@@ -27,6 +27,7 @@ pub(crate) use accept::handshake;
 pub use caller::has_name;
 pub use files::Files;
 pub use material::TlsError;
+pub(crate) use material::read_authorities;
 pub use metrics::Side;
 
 use material::Material;

@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use kiam_common::telemetry::{rpc, short};
 use kiam_proto::encoding::kiam_service_server::KiamService;
 use kiam_proto::kiam::{GetHealthRequest, GetPodCredentialsRequest, GetPodRoleRequest, HealthStatus, Role};
 use kiam_proto::{EncodedCredentials, POD_UID};
 use tonic::{Request, Response, Status};
+use tracing::Span;
+use tracing::field::display;
 
 use super::deadline::patience;
 use super::evidence::evidence;
@@ -37,11 +40,8 @@ impl Kiam {
             status(&error)
         })
     }
-}
 
-#[tonic::async_trait]
-impl KiamService for Kiam {
-    async fn get_pod_role(&self, request: Request<GetPodRoleRequest>) -> Result<Response<Role>, Status> {
+    async fn role(&self, request: Request<GetPodRoleRequest>) -> Result<Response<Role>, Status> {
         let caller = self.caller(&request).await?;
         let (agent, patience) = (request.remote_addr(), patience(request.metadata()));
         let GetPodRoleRequest { ip } = request.into_inner();
@@ -53,7 +53,7 @@ impl KiamService for Kiam {
         Ok(answer(&role.pod, Role { name }))
     }
 
-    async fn get_pod_credentials(
+    async fn credentials(
         &self,
         request: Request<GetPodCredentialsRequest>,
     ) -> Result<Response<EncodedCredentials>, Status> {
@@ -65,9 +65,27 @@ impl KiamService for Kiam {
         let issued = issued.map_err(|error| status(&error))?;
         Ok(answer(&issued.pod, issued.what.encoded.clone()))
     }
+}
 
-    async fn get_health(&self, _: Request<GetHealthRequest>) -> Result<Response<HealthStatus>, Status> {
-        Ok(Response::new(HealthStatus { message: OK.into() }))
+#[tonic::async_trait]
+impl KiamService for Kiam {
+    async fn get_pod_role(&self, request: Request<GetPodRoleRequest>) -> Result<Response<Role>, Status> {
+        let span = span("GetPodRole", &request, &request.get_ref().ip, None);
+        rpc::within(span, self.role(request)).await
+    }
+
+    async fn get_pod_credentials(
+        &self,
+        request: Request<GetPodCredentialsRequest>,
+    ) -> Result<Response<EncodedCredentials>, Status> {
+        let GetPodCredentialsRequest { ip, role } = request.get_ref();
+        let span = span("GetPodCredentials", &request, ip, Some(role));
+        rpc::within(span, self.credentials(request)).await
+    }
+
+    async fn get_health(&self, request: Request<GetHealthRequest>) -> Result<Response<HealthStatus>, Status> {
+        let span = rpc::answering("GetHealth", request.metadata());
+        rpc::within(span, async { Ok(Response::new(HealthStatus { message: OK.into() })) }).await
     }
 }
 
@@ -80,7 +98,18 @@ fn answer<M>(pod: &Pod, message: M) -> Response<M> {
     response
 }
 
+/// The span of a call about a pod.
+fn span<M>(method: &'static str, request: &Request<M>, ip: &str, role: Option<&str>) -> Span {
+    let span = rpc::answering(method, request.metadata());
+    if !span.is_disabled() {
+        span.record("kiam.pod_ip", short(ip));
+        span.record("kiam.role", role.map(short));
+        span.record("client.address", request.remote_addr().map(|agent| display(agent.ip())));
+    }
+    span
+}
+
 fn log(method: &'static str, ip: &str, role: &str, agent: Option<SocketAddr>) {
-    let agent = agent.map(tracing::field::display);
+    let agent = agent.map(display);
     tracing::debug!(method, pod_ip = ip, role, agent, "request");
 }

@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use kiam_common::clock::Clock;
 use kiam_common::credentials::Issued;
 use kiam_common::role::RoleIdentity;
+use kiam_common::telemetry::SPANS;
 use tokio::sync::oneshot;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use super::entry::Next;
 use super::gate::Gate;
@@ -60,11 +63,17 @@ impl Launcher {
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let (landing, landed) = oneshot::channel();
         let (launcher, identity, place) = (Arc::clone(self), Arc::clone(identity), Arc::clone(place));
-        tokio::spawn(async move {
+        // Part of the request that it is for; of none where the server fetches ahead, or renews.
+        let span = tracing::info_span!(
+            target: SPANS, "fetch", kiam.role = identity.arn.as_str(), kiam.outcome = Empty, otel.status_code = Empty
+        );
+        let boarding = Boarding::new(ticket, landed, span.id());
+        let flying = async move {
             let is_refresh = place.life_left(launcher.clock.now()).is_some();
             Flight { launcher, identity, place, ticket, is_refresh, landing: Some(landing) }.fly().await;
-        });
-        Boarding::new(ticket, landed)
+        };
+        tokio::spawn(flying.instrument(span));
+        boarding
     }
 }
 
@@ -101,12 +110,20 @@ impl Flight {
         let duration = self.place.duration(self.launcher.session_duration);
         let asked_at = clock.now();
         let calling = metrics.calling();
-        let call = tokio::time::timeout(*attempt_timeout, sts.assume_role(&self.identity, duration)).await;
+        // By the conventions for AWS's SDKs.
+        let span = tracing::info_span!(
+            target: SPANS, "call", otel.name = "STS/AssumeRole", otel.kind = "client", rpc.system = "aws-api",
+            rpc.service = "STS", rpc.method = "AssumeRole", kiam.role = self.identity.arn.as_str(),
+            kiam.outcome = Empty, otel.status_code = Empty
+        );
+        let call = sts.assume_role(&self.identity, duration).instrument(span.clone());
+        let call = tokio::time::timeout(*attempt_timeout, call).await;
         drop(calling);
         let late = |_| Err(StsError::unavailable(format!("no answer within {attempt_timeout:?}")));
         let session =
             call.unwrap_or_else(late).and_then(|session| living(session, &self.identity, asked_at, clock.now()));
         metrics.attempted(session.as_ref().err());
+        trace(&span, session.as_ref().err());
         session
     }
 
@@ -134,6 +151,7 @@ impl Flight {
     }
 
     fn count(&self, error: Option<&StsError>) {
+        trace(&Span::current(), error);
         if error.is_some() {
             self.launcher.metrics.issuing_errors.inc();
         }
@@ -157,6 +175,14 @@ impl Drop for Flight {
         if self.landing.is_some() {
             self.place.abandoned();
         }
+    }
+}
+
+/// Says in a span how it ended; never in the words of STS.
+fn trace(span: &Span, error: Option<&StsError>) {
+    span.record("kiam.outcome", error.map_or("ok", |error| error.kind.as_str()));
+    if error.is_some() {
+        span.record("otel.status_code", "error");
     }
 }
 

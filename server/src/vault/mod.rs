@@ -42,6 +42,7 @@ use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::directory::Directory;
 use crate::directory::change::Demand;
@@ -149,7 +150,12 @@ impl Vault {
     pub async fn get(&self, identity: &Arc<RoleIdentity>, deadline: Instant) -> Outcome {
         let place = self.place(identity);
         let metrics = &self.launcher.metrics;
-        match place.look(self.launcher.clock.now(), || self.launcher.launch(identity, &place)) {
+        let mut is_first = false;
+        let launch = || {
+            is_first = true;
+            self.launcher.launch(identity, &place)
+        };
+        match place.look(self.launcher.clock.now(), launch) {
             Look::Held(credentials) => {
                 metrics.hits.inc();
                 Ok(credentials)
@@ -160,6 +166,10 @@ impl Vault {
             }
             Look::Awaited(flight) => {
                 metrics.misses.inc();
+                if !is_first {
+                    // Part of another trace: this request's says which.
+                    Span::current().follows_from(flight.span.clone());
+                }
                 let _waiting = metrics.waiting();
                 self.launcher.gate.raise(flight.ticket, Rank::Waiting);
                 let outcome = tokio::time::timeout_at(deadline, flight.outcome()).await;

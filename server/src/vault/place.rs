@@ -8,6 +8,7 @@ use futures_util::future::Shared;
 use jiff::Timestamp;
 use kiam_common::credentials::Issued;
 use tokio::sync::oneshot;
+use tracing::span;
 
 use super::entry::{Answer, Entry, Next, Stage, Standing, Supply};
 use super::line::Ticket;
@@ -21,13 +22,15 @@ pub type Outcome = Result<Arc<Issued>, Arc<StsError>>;
 #[derive(Clone, Debug)]
 pub(super) struct Boarding {
     pub(super) ticket: Ticket,
+    /// Its span, if it has one.
+    pub(super) span: Option<span::Id>,
     landing: Shared<oneshot::Receiver<Outcome>>,
 }
 
 impl Boarding {
-    /// Of the flight with this ticket, which will send its outcome.
-    pub(super) fn new(ticket: Ticket, landing: oneshot::Receiver<Outcome>) -> Self {
-        Self { ticket, landing: landing.shared() }
+    /// Of the flight with this ticket and this span, which will send its outcome.
+    pub(super) fn new(ticket: Ticket, landing: oneshot::Receiver<Outcome>, span: Option<span::Id>) -> Self {
+        Self { ticket, span, landing: landing.shared() }
     }
 
     /// Waits for the outcome.

@@ -32,4 +32,5 @@ mod sdks;
 mod secrets;
 mod shared;
 mod single_flight;
+mod traces;
 mod world;

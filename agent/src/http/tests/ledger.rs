@@ -7,7 +7,8 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::document::render_both;
-use crate::ledger::{Binding, BoundRole, Change, Credentials, Decision, Told};
+use crate::ledger::fake::of_pod;
+use crate::ledger::{BoundRole, Change, Credentials, Decision, Told};
 
 const ARN: &str = "arn:aws:iam::123456789012:role/team/reader";
 
@@ -16,7 +17,7 @@ fn address(ip: &str) -> IpAddr {
 }
 
 fn bound(ip: &str, uid: &str, decision: Decision) -> Change {
-    Change::Bind(address(ip), Binding { uid: uid.into(), decision })
+    Change::Bind(address(ip), of_pod(uid, decision))
 }
 
 fn reader(ip: &str) -> Change {

@@ -6,6 +6,7 @@ mod limits;
 mod routes;
 mod secrets;
 mod series;
+mod traces;
 mod transcript;
 mod wire;
 

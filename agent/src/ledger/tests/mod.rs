@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use kiam_common::reason::{Reason, Refusal};
 use tokio::time::advance;
 
-use super::fake::{FakeNetwork, bind, grant, snapshot};
+use super::fake::{FakeNetwork, bind, grant, of_pod, snapshot};
 use super::*;
 
 const IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -89,7 +89,7 @@ async fn a_pod_keeps_its_credentials_until_a_new_server_has_its_own() {
 
 #[tokio::test]
 async fn another_pod_or_another_role_inherits_nothing() {
-    let role_b = Change::Bind(IP, Binding { uid: "a".into(), decision: Decision::Refused(refused(Reason::NoRole)) });
+    let role_b = Change::Bind(IP, of_pod("a", Decision::Refused(refused(Reason::NoRole))));
     for next in
         [vec![bind(IP, "b", 5)], vec![role_b.clone(), bind(IP, "a", 5)], vec![Change::Unbind(IP), bind(IP, "a", 5)]]
     {
@@ -154,9 +154,7 @@ async fn no_document_is_ever_shown() {
 #[tokio::test(start_paused = true)]
 async fn what_is_not_pinned_counts_for_max_stale_after_the_loss() {
     let ledger = unpinned();
-    ledger
-        .apply([Change::Bind(OTHER, Binding { uid: "b".into(), decision: Decision::Refused(refused(Reason::NoRole)) })])
-        .unwrap();
+    ledger.apply([Change::Bind(OTHER, of_pod("b", Decision::Refused(refused(Reason::NoRole))))]).unwrap();
     advance(HOUR / 2).await;
     ledger.lost();
     advance(MAX_STALE.checked_sub(Duration::from_millis(1)).unwrap()).await;
@@ -250,7 +248,7 @@ async fn pods_that_left_are_remembered_for_a_while_only() {
 #[tokio::test]
 async fn a_pod_that_shared_its_address_for_a_moment_has_it_again() {
     let ledger = unpinned();
-    let shared = Binding { uid: "b".into(), decision: Decision::Refused(refused(Reason::PodAmbiguous)) };
+    let shared = of_pod("b", Decision::Refused(refused(Reason::PodAmbiguous)));
     ledger.apply([Change::Bind(IP, shared)]).unwrap();
     assert_eq!(ask(&ledger, IP), Found::Refused(refused(Reason::PodAmbiguous)));
     ledger.apply([bind(IP, "a", 1)]).unwrap();
@@ -290,7 +288,7 @@ async fn pods_that_share_an_address_are_refused_wherever_it_leads() {
     network.lead(IP, 8, None);
     ledger.examine(IP);
     assert_eq!(ask(&ledger, IP), Found::Unconfirmed);
-    let shared = Binding { uid: "a".into(), decision: Decision::Refused(refused(Reason::PodAmbiguous)) };
+    let shared = of_pod("a", Decision::Refused(refused(Reason::PodAmbiguous)));
     ledger.apply([Change::Bind(IP, shared)]).unwrap();
     assert_eq!(ask(&ledger, IP), Found::Refused(refused(Reason::PodAmbiguous)));
 }

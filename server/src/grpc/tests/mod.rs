@@ -7,6 +7,7 @@ mod requests;
 mod scrapers;
 mod series;
 mod streams;
+mod traces;
 mod view;
 
 use std::io;

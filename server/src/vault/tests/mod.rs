@@ -6,6 +6,7 @@ mod prefetch;
 mod refusals;
 mod renewal;
 mod sharing;
+mod traces;
 
 use std::sync::Arc;
 use std::time::Duration;

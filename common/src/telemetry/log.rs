@@ -1,15 +1,15 @@
-//! Logs: where they go and in what form. Called once, by each program's start.
-
-use std::io;
+//! Log lines: their form, and which of them are written.
 
 use clap::ValueEnum;
-use tracing::dispatcher::{Dispatch, set_global_default};
+use tracing::dispatcher::Dispatch;
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::{self, MakeWriter};
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
-use tracing_subscriber::registry;
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 
+use super::{SPANS, spans};
 use crate::args::LogArgs;
 
 /// How grave a thing must be to be logged.
@@ -36,52 +36,96 @@ impl From<Level> for LevelFilter {
     }
 }
 
-/// Logs to stderr from now on, one event a line: a JSON object or text.
-pub fn init(args: &LogArgs) {
-    // Fails only where somebody logs already, as when several programs share a test's process.
-    let _already_logging = set_global_default(subscriber(args, io::stderr));
+/// Logs and nothing else: the spans of [`SPANS`] are turned off where they are made.
+pub(super) fn subscriber<W>(args: &LogArgs, writer: W) -> Dispatch
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    Dispatch::new(tracing_subscriber::registry().with(layer(args, writer, Lines::Plain)))
 }
 
-fn subscriber<W>(args: &LogArgs, writer: W) -> Dispatch
+/// What is in a line beside what is said in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// Nothing.
+    Plain,
+    /// The ids of the span that it was said in, if any.
+    WithIds,
+}
+
+/// The layer that writes lines.
+pub(super) fn layer<S, W>(args: &LogArgs, writer: W, lines: Lines) -> impl Layer<S>
 where
+    S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let layer = fmt::layer().with_writer(writer);
     let layer = if args.json_log {
-        layer.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+        let json = layer.json().flatten_event(true).with_current_span(true).with_span_list(false);
+        match lines {
+            Lines::Plain => json.boxed(),
+            Lines::WithIds => json.map_event_format(|format| WithIds { format, place: Place::InObject }).boxed(),
+        }
     } else {
-        layer.with_ansi(false).boxed()
+        let text = layer.with_ansi(false);
+        match lines {
+            Lines::Plain => text.boxed(),
+            Lines::WithIds => text.map_event_format(|format| WithIds { format, place: Place::AtEnd }).boxed(),
+        }
     };
-    Dispatch::new(registry().with(layer.with_filter(filter(args.level))))
+    layer.with_filter(filter(args.level))
 }
 
 /// Libraries are never asked for more than what changes: what they print to be debugged may hold a secret.
 fn filter(level: Level) -> Targets {
     let level = LevelFilter::from(level);
-    Targets::new().with_target("kiam", level).with_default(level.min(LevelFilter::INFO))
+    let lines = Targets::new().with_target("kiam", level).with_default(level.min(LevelFilter::INFO));
+    lines.with_target(SPANS, LevelFilter::OFF)
+}
+
+/// Adds the ids to what another format makes of an event.
+struct WithIds<F> {
+    format: F,
+    place: Place,
+}
+
+/// Where the ids go.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Into the JSON object that the line is.
+    InObject,
+    /// Behind the line.
+    AtEnd,
+}
+
+impl<S, N, F> FormatEvent<S, N> for WithIds<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
+        let Some((trace_id, span_id)) = spans::current_ids() else {
+            return self.format.format_event(context, out, event);
+        };
+        let mut line = String::new();
+        self.format.format_event(context, Writer::new(&mut line), event)?;
+        let line = line.trim_end_matches('\n');
+        match (self.place, line.strip_suffix('}')) {
+            (Place::InObject, Some(fields)) => {
+                writeln!(out, r#"{fields},"trace_id":"{trace_id}","span_id":"{span_id}"}}"#)
+            }
+            _ => writeln!(out, "{line} trace_id={trace_id} span_id={span_id}"),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use serde_json::Value;
 
+    use super::super::tests::Written;
     use super::*;
-
-    /// Keeps what is written.
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// The lines that are logged while `log` runs.
     fn logged(level: Level, json_log: bool, log: impl FnOnce()) -> Vec<String> {
@@ -89,8 +133,7 @@ mod tests {
         let writer = written.clone();
         let subscriber = subscriber(&LogArgs { json_log, level }, move || writer.clone());
         tracing::dispatcher::with_default(&subscriber, log);
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(str::to_owned).collect()
+        written.lines()
     }
 
     #[test]
