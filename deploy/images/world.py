@@ -85,7 +85,9 @@ class Web(http.server.BaseHTTPRequestHandler):
         if path not in lists:
             return self.send_error(404)
         if "watch=" in query:
-            self.say("application/json", "")
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.flush()
             threading.Event().wait()
         kind, items = lists[path]
         listed = {"kind": kind, "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}
@@ -101,9 +103,9 @@ class Web(http.server.BaseHTTPRequestHandler):
     def say(self, kind: str, body: str) -> None:
         self.send_response(200)
         self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body.encode())
-        self.wfile.flush()
 
     def log_message(self, *_) -> None:
         """What goes wrong is in the programs' logs."""
