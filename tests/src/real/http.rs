@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::loopback::Broken;
@@ -68,9 +68,17 @@ pub struct Connection {
 impl Connection {
     /// Connects from a chosen address.
     pub async fn open(from: IpAddr, to: SocketAddr) -> Result<Self, Broken> {
-        let (sender, connection) = http1::handshake(TokioIo::new(connect(from, to).await?)).await?;
+        Self::over(connect(from, to).await?, &to.to_string()).await
+    }
+
+    /// Over a stream that is there already, to this host.
+    pub async fn over(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        host: &str,
+    ) -> Result<Self, Broken> {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Self { sender, host: to.to_string().parse()? })
+        Ok(Self { sender, host: host.parse()? })
     }
 
     /// Sends a request, whose URI is the path alone.

@@ -56,6 +56,15 @@ async fn values_that_cannot_be_are_refused_with_their_name_and_what_was_expected
         (json!({"serviceAccounts": {"agent": {"create": false}}}), ["serviceAccounts.agent.name", "already"]),
         (json!({"server": {"nodeBinding": "maybe"}}), ["nodeBinding", "peer-ip"]),
         (json!({"server": {"roleBaseArn": "reader"}}), ["roleBaseArn", "pattern"]),
+        (
+            json!({"agent": {"prometheus": {"tls": {"clientCertificates": true}}}}),
+            ["agent.prometheus.tls.secret", "expected"],
+        ),
+        (
+            json!({"server": {"prometheus": {"tls": {"secret": "mine"}, "servicemonitor": {"enabled": true}}}}),
+            ["server.prometheus.servicemonitor.tlsConfig", "serverName"],
+        ),
+        (json!({"server": {"prometheus": {"servicemonitor": {"path": "/m?x=1"}}}}), ["path", "pattern"]),
         (json!({"psp": {"create": true}}), ["psp", "not allowed"]),
     ] {
         let said = cluster.template(&values).expect_err("values that cannot be");

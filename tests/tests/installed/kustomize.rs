@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use http::StatusCode;
 use kiam_common::testing::Pki;
 use kiam_tests::real::namespace::PERMITTED;
+use kiam_tests::real::program::Invocation;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, cluster};
+use crate::container::PROGRAMS;
 use crate::programs::{Installed, Programs, reader};
 
 /// What each overlay's pods are behind.
@@ -38,9 +42,8 @@ async fn every_overlay_names_its_networks_interfaces_and_is_taken_by_the_api_ser
     }
 }
 
-#[tokio::test]
-async fn certificates_by_cert_manager_are_taken_by_the_api_server() {
-    let cluster = cluster().await;
+/// What a directory and a component make together.
+fn composed(cluster: &Cluster, resource: &str, component: &str) -> String {
     let made = tempfile::tempdir().expect("a directory");
     let kustomize = fs::canonicalize(directory()).expect("the manifests");
     // Kustomize takes paths only from where its file is.
@@ -48,12 +51,61 @@ async fn certificates_by_cert_manager_are_taken_by_the_api_server() {
     let here = format!("{up}{}", kustomize.strip_prefix("/").expect("a whole path").display());
     let kustomization = format!(
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: kube-system\n\
-         resources: [{here}/base]\ncomponents: [{here}/components/cert-manager]\n"
+         resources: [{here}/{resource}]\ncomponents: [{here}/components/{component}]\n"
     );
     fs::write(made.path().join("kustomization.yaml"), kustomization).expect("the file can be written");
-    let manifests = build(cluster, made.path());
+    build(cluster, made.path())
+}
+
+#[tokio::test]
+async fn certificates_by_cert_manager_are_taken_by_the_api_server() {
+    let cluster = cluster().await;
+    let manifests = composed(cluster, "base", "cert-manager");
     assert!(manifests.contains("secretName: kiam-agent-tls\n"), "{manifests}");
     cluster.assert_taken("cert-manager", &manifests);
+}
+
+/// The objects among manifests.
+fn objects(manifests: &str) -> Vec<Value> {
+    let documents = serde_norway::Deserializer::from_str(manifests);
+    documents.map(|document| Value::deserialize(document).expect("YAML")).collect()
+}
+
+fn of_kind<'o>(objects: &'o [Value], kind: &str, name: &str) -> &'o Value {
+    let found = objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+#[tokio::test]
+async fn with_the_metrics_component_every_overlays_pods_say_where_their_metrics_are() {
+    let cluster = cluster().await;
+    for (overlay, _) in OVERLAYS {
+        let manifests = composed(cluster, &format!("overlays/{overlay}"), "metrics");
+        cluster.assert_taken(overlay, &manifests);
+        let made = objects(&manifests);
+        for (kind, name) in [("Deployment", "kiam-server"), ("DaemonSet", "kiam-agent")] {
+            let pods = &of_kind(&made, kind, name)["spec"]["template"];
+            let ports = pods["spec"]["containers"][0]["ports"].as_array().expect("ports");
+            let port = ports.iter().find(|port| port["name"] == "metrics").expect("one of metrics");
+            let told = json!({
+                "prometheus.io/scrape": "true",
+                "prometheus.io/path": "/metrics",
+                "prometheus.io/port": port["containerPort"].to_string(),
+            });
+            assert_eq!(pods["metadata"]["annotations"], told, "{overlay}: {name}");
+        }
+    }
+}
+
+/// Both have a role of that name, and whichever is applied last counts.
+#[tokio::test]
+async fn the_metrics_component_and_install_metrics_give_readers_the_same_rights() {
+    let (code, printed) = Invocation::new(PROGRAMS, &["server", "install", "metrics"]).run();
+    assert_eq!(code, 0, "{printed}");
+    let component = objects(&composed(cluster().await, "base", "metrics"));
+    let [here, there] =
+        [&component, &objects(&printed)].map(|objects| of_kind(objects, "ClusterRole", "kiam-metrics-reader").clone());
+    assert_eq!(here["rules"], there["rules"]);
 }
 
 #[tokio::test]

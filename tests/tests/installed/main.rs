@@ -6,6 +6,7 @@ mod cluster;
 mod container;
 mod kiams_chart;
 mod kustomize;
+mod metrics_tls;
 mod programs;
 mod release;
 mod rights;

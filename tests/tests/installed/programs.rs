@@ -19,7 +19,7 @@ use crate::container::{NODE, Pods};
 /// A server and an agent, and what they need around them.
 pub(crate) struct Programs {
     pub(crate) server: Program,
-    agent: Program,
+    pub(crate) agent: Program,
     _sts: Sts,
     _imds: Imds,
     directory: TempDir,

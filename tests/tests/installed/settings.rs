@@ -137,7 +137,40 @@ fn of_what_is_around() -> Vec<Told> {
             json!({"networkPolicy": {"enabled": true, "nodeCIDRs": ["10.0.0.0/16"], "metricsFrom": from}}),
             &["kind: NetworkPolicy", "cidr: \"10.0.0.0/16\""],
         ),
+        metrics_over_tls(),
     ]
+}
+
+fn metrics_over_tls() -> Told {
+    let known = json!({
+        "serverName": "kiam-metrics",
+        "ca": {"secret": {"name": "prometheus-tls", "key": "ca.crt"}},
+        "cert": {"secret": {"name": "prometheus-tls", "key": "tls.crt"}},
+        "keySecret": {"name": "prometheus-tls", "key": "tls.key"},
+    });
+    let monitor = json!({"enabled": true, "path": "/kiam/metrics", "tlsConfig": known});
+    let of = |secret: &str, clients: bool| {
+        let tls = json!({"secret": secret, "clientCertificates": clients});
+        json!({"prometheus": {"scrape": true, "tls": tls, "servicemonitor": monitor}})
+    };
+    let values = json!({"agent": of("agent-metrics", true), "server": of("server-metrics", false)});
+    let lines = &[
+        "--metrics-path=/kiam/metrics",
+        "--metrics-tls-cert=/etc/kiam/metrics-tls/tls.crt",
+        "--metrics-tls-key=/etc/kiam/metrics-tls/tls.key",
+        "--metrics-client-ca=/etc/kiam/metrics-tls/ca.crt",
+        "secretName: agent-metrics",
+        "secretName: server-metrics",
+        "httpGet: { path: /live, port: metrics, scheme: HTTPS }",
+        "httpGet: { path: /ready, port: metrics, scheme: HTTPS }",
+        "prometheus.io/scheme: https",
+        "prometheus.io/path: /kiam/metrics",
+        "path: /kiam/metrics",
+        "scheme: https",
+        "serverName: kiam-metrics",
+        "nonResourceURLs: [\"/kiam/metrics\"]",
+    ];
+    ("metrics over TLS", values, lines)
 }
 
 fn of_ones_own() -> Vec<Told> {

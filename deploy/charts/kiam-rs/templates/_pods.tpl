@@ -25,7 +25,8 @@ imagePullSecrets:
 {{- $port := ternary (include "kiam.server.metricsPort" $root) ($root.Values.agent.prometheus.port | toString) (eq $component "server") -}}
 {{- $scraped := dict -}}
 {{- if $values.prometheus.scrape -}}
-{{- $scraped = dict "prometheus.io/scrape" "true" "prometheus.io/port" $port "prometheus.io/path" "/metrics" -}}
+{{- $scheme := include "kiam.metrics.scheme" . -}}
+{{- $scraped = dict "prometheus.io/scrape" "true" "prometheus.io/scheme" $scheme "prometheus.io/port" $port "prometheus.io/path" $values.prometheus.servicemonitor.path -}}
 {{- end -}}
 labels:
   {{- include "kiam.selector" . | nindent 2 }}
@@ -52,9 +53,7 @@ annotations:
 - --key=/etc/kiam/tls/{{ $files.key }}
 - --ca=/etc/kiam/tls/{{ $files.ca }}
 - --prometheus-sync-interval={{ $values.prometheus.syncInterval }}
-{{- if ne $root.Values.monitoring.auth "none" }}
-- --metrics-auth={{ $root.Values.monitoring.auth }}
-{{- end }}
+{{- include "kiam.metrics.args" . }}
 {{- with $values.keepaliveParams.time }}
 - --grpc-keepalive-time-duration={{ . }}
 {{- end }}
@@ -77,10 +76,10 @@ annotations:
 {{- define "kiam.probes" -}}
 {{- $values := index (index . 0).Values (index . 1) -}}
 livenessProbe:
-  httpGet: { path: /live, port: metrics }
+  httpGet: { path: /live, port: metrics, scheme: {{ include "kiam.metrics.scheme" . | upper }} }
   {{- toYaml $values.livenessProbe | nindent 2 }}
 readinessProbe:
-  httpGet: { path: /ready, port: metrics }
+  httpGet: { path: /ready, port: metrics, scheme: {{ include "kiam.metrics.scheme" . | upper }} }
   {{- toYaml $values.readinessProbe | nindent 2 }}
 {{- end -}}
 
