@@ -180,7 +180,7 @@ async fn an_operator_and_the_server_itself_see_all_and_an_agent_sees_its_own_nod
         let name = PodName { namespace: "apps".into(), name: "reader".into() };
         let explain = ExplainRequest { pod: Some(explain_request::Pod::Name(name)) };
         let mut fleet = FleetClient::new(channel.clone());
-        let nodes = fleet.list_nodes(bearing(token, ListNodesRequest {})).await.expect("an answer").into_inner().nodes;
+        let nodes = fleet.list_nodes(bearing(token, ListNodesRequest::default())).await.expect("an answer").into_inner().nodes;
         assert_eq!(nodes.len(), usize::from(sees), "{token}");
         assert_eq!(fleet.explain(bearing(token, explain)).await.is_ok(), sees, "{token}");
     }
