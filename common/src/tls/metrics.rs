@@ -38,7 +38,8 @@ impl Identity {
     /// Registers `grpc_{server,client}_tls_certificate_{expiry_seconds,update_error,verify_error}`.
     pub fn register(self: &Arc<Self>, registry: &Registry, side: Side, clock: &Clock) -> Result<(), prometheus::Error> {
         let prefix = format!("grpc_{}", side.as_str());
-        let verify_error = gauge(&prefix, "verify_error", "1 if the certificate in use does not verify by its own --ca.")?;
+        let verify_error =
+            gauge(&prefix, "verify_error", "1 if the certificate in use does not verify by its own --ca.")?;
         let verified = Verified { side, clock: clock.clone(), error: verify_error };
         registry.register(Box::new(CertificateMetrics::new(self, &prefix, "gRPC", Some(verified))?))
     }

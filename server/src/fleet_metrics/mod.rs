@@ -147,7 +147,8 @@ impl ops::Fleet for Collector {
         let (own, others) = join(self.own(per_node), self.others(per_node)).await;
         let mut sum = own.sum;
         let fits = others.sum.into_families().all(|family| sum.add_summed(vec![family]));
-        let (agents, missing) = if fits { (others.agents, others.missing) } else { (0, others.agents + others.missing) };
+        let (agents, missing) =
+            if fits { (others.agents, others.missing) } else { (0, others.agents + others.missing) };
         self.metrics.collected(own.agents + agents, own.missing + missing);
         sum.with(self.registry.gather())
     }

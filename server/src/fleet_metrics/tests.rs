@@ -147,7 +147,8 @@ fn what_servers_have_summed_is_summed_again_and_keeps_its_nodes() {
         let (mut sum, mut other) = (of_two(per_node), Sum::new(per_node));
         other.add("node-c", vec![number("kiam_a_total", MetricKind::Counter, &[("code", "200")], 4.0)]);
         assert!(sum.add_summed(other.into_families().collect()));
-        let line = if per_node { r#"kiam_a_total{code="200",node="node-c"} 4"# } else { r#"kiam_a_total{code="200"} 7"# };
+        let line =
+            if per_node { r#"kiam_a_total{code="200",node="node-c"} 4"# } else { r#"kiam_a_total{code="200"} 7"# };
         let shown = shown(sum, &Registry::new());
         assert!(shown.iter().any(|known| known == line), "{line} in {shown:#?}");
     }

@@ -40,7 +40,8 @@ impl PeerMetrics {
     /// Registers the series.
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let answering = "Other servers that answered when they were last asked for their nodes";
-        let missing = "Addresses and names of --peers that did not, and whose nodes are in no answer to /sd and scope=fleet";
+        let missing =
+            "Addresses and names of --peers that did not, and whose nodes are in no answer to /sd and scope=fleet";
         Ok(Self {
             answering: registered(registry, IntGauge::new("kiam_peers_answering", answering)?)?,
             missing: registered(registry, IntGauge::new("kiam_peers_missing", missing)?)?,

@@ -35,7 +35,9 @@ pub struct StatusArgs {
 
 /// Prints the fleet: 0 if every server answered, 1 if not.
 pub(super) async fn run(args: StatusArgs) -> ExitCode {
-    let asked = args.ask.every_server(|mut server| async move { server.list_nodes(ListNodesRequest { whole_fleet: true }).await });
+    let asked = args
+        .ask
+        .every_server(|mut server| async move { server.list_nodes(ListNodesRequest { whole_fleet: true }).await });
     match asked.await {
         Ok(answers) => {
             let now = Clock::system().now();

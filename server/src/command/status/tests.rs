@@ -75,7 +75,8 @@ fn servers_that_only_others_tell_of_are_shown_and_each_is_shown_once() {
             peer("10.0.0.4:443", Ok(said_by("four", vec![node("d")]))),
         ],
     );
-    let two = told("two", "b", vec![peer("10.0.0.3:443", Err("gone")), peer("10.0.0.1:443", Ok(said_by("one", vec![])))]);
+    let two =
+        told("two", "b", vec![peer("10.0.0.3:443", Err("gone")), peer("10.0.0.1:443", Ok(said_by("one", vec![])))]);
     let fleet = Fleet::new(vec![asked(1, one), asked(2, two)], now());
     let servers: Vec<&str> = fleet.servers.iter().map(|server| &*server.address).collect();
     assert_eq!(servers, ["127.0.0.1:1", "127.0.0.1:2", "10.0.0.3:443", "10.0.0.4:443"]);

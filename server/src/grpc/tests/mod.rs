@@ -32,11 +32,11 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use super::Outlook;
 use super::connection::{Limits, serve};
 use super::connections::Connections;
 use super::fleet::Fleet;
 use super::node::Supplier;
-use super::Outlook;
 use super::operators::Operators;
 use crate::desk::{self, Desk};
 use crate::directory::Directory;
@@ -134,7 +134,8 @@ impl Stand {
         let (issuer, supplier, scrapers) = (Arc::new(issuer), Arc::new(supplier), Arc::new(NamedScrapers));
         let fleet_metrics = FleetMetrics::new(&registry).unwrap();
         let collector = Arc::new(Collector::new(Arc::clone(&fleet), None, registry.clone(), fleet_metrics));
-        let outlook = Outlook { operators: Operators::default(), metrics: None, peers: None, collector: Arc::clone(&collector) };
+        let outlook =
+            Outlook { operators: Operators::default(), metrics: None, peers: None, collector: Arc::clone(&collector) };
         let service = super::service(issuer, supplier, scrapers, outlook, &health, &counted).unwrap();
         tokio::spawn(super::keep_health(health, readiness, shutdown.clone()));
         let (channel, incoming, connections) = in_memory();
@@ -143,7 +144,20 @@ impl Stand {
         let serving = tokio::spawn(serve(incoming, service, limits, open, shutdown.clone()));
         pods_listed.clear();
         settle().await;
-        Self { directory, desk, sts, events, fleet, collector, registry, pods_listed, channel, connections, shutdown, serving }
+        Self {
+            directory,
+            desk,
+            sts,
+            events,
+            fleet,
+            collector,
+            registry,
+            pods_listed,
+            channel,
+            connections,
+            shutdown,
+            serving,
+        }
     }
 
     /// With the pod `a` at 10.0.0.1, whose namespace permits its role `reader`.
