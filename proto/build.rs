@@ -19,14 +19,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .skip_debug([".kiam.Credentials", ".kiam.node.v1.ReviewRequest"])
         .compile_fds(descriptors)?;
 
-    // The services once more, for a server whose credentials are encoded already.
-    let unary = tonic_prost_build::configure().extern_path(".kiam", "crate::kiam");
+    // The services once more, for a server whose credentials are encoded already, and which asks other servers.
+    let unary = tonic_prost_build::configure().extern_path(".kiam", "crate::kiam").build_client(false);
     let stream = tonic_prost_build::configure();
     for (file, directory, builder) in [("kiam.proto", "unary", unary), ("node/v1/node.proto", "stream", stream)] {
         let directory = out.join("encoding").join(directory);
         std::fs::create_dir_all(&directory)?;
         builder
-            .build_client(false)
             .extern_path(".kiam.Credentials", "crate::EncodedCredentials")
             .extern_path(".kiam.node.v1.ReviewRequest", "crate::node::ReviewRequest")
             .out_dir(directory)

@@ -20,7 +20,7 @@ pub mod kiam {
     }
 }
 
-/// The services for servers that answer [`EncodedCredentials`].
+/// The services for servers, which answer [`EncodedCredentials`] and ask each other.
 pub mod encoding {
     #![expect(missing_docs, clippy::pedantic, reason = "generated; the .proto files carry the documentation")]
     include!(concat!(env!("OUT_DIR"), "/encoding/unary/kiam.rs"));

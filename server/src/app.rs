@@ -11,7 +11,7 @@ use kiam_common::args::{Invocation, USAGE_EXIT_CODE, exit_with_usage, parse_or_e
 use kiam_common::clock::Clock;
 use kiam_common::grpc_metrics::GrpcMetrics;
 use kiam_common::listen::listen;
-use kiam_common::ops::{Access, Ops, OpsError, Pprof, Readiness, Reviewed};
+use kiam_common::ops::{Access, Endpoint, Ops, OpsError, Pprof, Readiness, Reviewed};
 use kiam_common::review::ReviewMetrics;
 use kiam_common::role::ArnError;
 use kiam_common::shutdown::Shutdown;
@@ -39,15 +39,17 @@ use crate::grpc::connections::Connections;
 use crate::grpc::fleet::Fleet;
 use crate::grpc::node::Supplier;
 use crate::grpc::operators::Operators;
-use crate::grpc::{self, connection};
+use crate::grpc::{self, Outlook, connection};
 use crate::issue::Issuer;
 use crate::metrics::{
-    self, BindingMetrics, EventMetrics, FleetMetrics, RequestMetrics, StreamMetrics, VaultMetrics, WatchMetrics,
+    self, BindingMetrics, EventMetrics, FleetMetrics, PeerMetrics, RequestMetrics, StreamMetrics, VaultMetrics,
+    WatchMetrics,
 };
 use crate::node_binding::kubernetes::KubernetesReviews;
 use crate::node_binding::tokens::Tokens;
 use crate::node_binding::unbound::Unbound;
 use crate::node_binding::{Mode, NodeBinding};
+use crate::peers::{OverGrpc, Peers};
 use crate::policy::namespace::NamespacePolicy;
 use crate::role::autodetect::{self, AutodetectError};
 use crate::role::resolver::{BaseArn, Resolver};
@@ -209,9 +211,9 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let sink = Arc::new(KubernetesEvents::new(kubernetes.clone()));
     let binding_metrics = BindingMetrics::new(&registry)?;
     let scrapers = scrapers(kubernetes.clone(), &clock, &registry)?;
-    let collector = Collector::new(Arc::clone(&fleet), registry.clone(), FleetMetrics::new(&registry)?);
-    let auth = config.ops.metrics.auth();
-    let ops = ops.map(|ops| ops.guarded_by(Arc::clone(&scrapers), auth).with_fleet(Arc::new(collector)));
+    let outlook = outlook(&config, &identity, &fleet, &registry, ops.as_ref().map(Ops::endpoint))?;
+    let (auth, collector) = (config.ops.metrics.auth(), Arc::clone(&outlook.collector));
+    let ops = ops.map(|ops| ops.guarded_by(Arc::clone(&scrapers), auth).with_fleet(collector));
     let mode = binding_mode(config.node_binding, kubernetes, &clock, &binding_metrics);
     let node_binding = Arc::new(NodeBinding::new(mode, Arc::clone(&directory), binding_metrics));
     let (events, recording) = Recorder::new(sink, clock.clone(), EventMetrics::new(&registry)?, background.clone());
@@ -232,8 +234,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let issuer = Issuer { readiness: readiness.clone(), node_binding, directory, resolver, vault, events, metrics };
     let health = grpc::unhealthy().await;
     let counted = GrpcMetrics::server(&registry, &grpc::descriptors())?;
-    let operators = Operators::beside(Arc::clone(&identity));
-    let service = grpc::service(Arc::new(issuer), Arc::new(supplier), scrapers, operators, &health, &counted)?;
+    let service = grpc::service(Arc::new(issuer), Arc::new(supplier), scrapers, outlook, &health, &counted)?;
     tasks.spawn(grpc::keep_health(health, readiness, shutdown.clone()));
     let (grpc_addr, ops_addr) = (listener.local_addr().map_err(StartError::Listen)?, ops.as_ref().map(Ops::local_addr));
     let incoming = accept(listener, identity, shutdown.clone());
@@ -363,6 +364,27 @@ fn binding_mode(
             Mode::Token(Tokens::new(reviews, audience, clock.clone(), metrics.reviews.clone()))
         }
     }
+}
+
+/// What operators and other servers see.
+fn outlook(
+    config: &Config,
+    identity: &Arc<Identity>,
+    fleet: &Arc<Fleet>,
+    registry: &Registry,
+    metrics: Option<Endpoint>,
+) -> Result<Outlook, prometheus::Error> {
+    let (names, instance) = (config.peers.clone(), fleet.instance().to_owned());
+    let operators = Operators::beside(Arc::clone(identity), names.iter().map(|name| name.host.clone()).collect());
+    let peers = if names.is_empty() {
+        None
+    } else {
+        let over_grpc = OverGrpc { identity: Arc::clone(identity), keepalive: config.keepalive.clone() };
+        Some(Arc::new(Peers::new(names, Arc::new(over_grpc), instance, PeerMetrics::new(registry)?)))
+    };
+    let collected = FleetMetrics::new(registry)?;
+    let collector = Arc::new(Collector::new(Arc::clone(fleet), peers.clone(), registry.clone(), collected));
+    Ok(Outlook { operators, metrics, peers, collector })
 }
 
 /// Who knows whom metrics are shown to.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
-use kiam_common::args::{KeepaliveArgs, LogArgs, OpsArgs, TlsArgs, parse_duration};
+use kiam_common::args::{HostPort, KeepaliveArgs, LogArgs, OpsArgs, TlsArgs, parse_duration};
 
 use crate::metrics::Costly;
 use crate::role::resolver::BaseArn;
@@ -32,6 +32,11 @@ pub struct ServerArgs {
     /// Where to listen for agents
     #[arg(long, value_name = "ADDRESS", default_value = "localhost:9610")]
     pub bind: String,
+
+    /// The other servers, whose nodes /sd and /metrics?scope=fleet tell of, too; all addresses of the hosts are asked, and
+    /// this server may be among them
+    #[arg(long, value_name = "HOST:PORT[,HOST:PORT]", value_delimiter = ',')]
+    pub peers: Vec<HostPort>,
 
     /// Kubernetes configuration file; empty inside a cluster
     #[arg(long, value_name = "FILE", default_value = "")]

@@ -18,6 +18,7 @@ pub mod issue;
 mod jitter;
 pub mod metrics;
 pub mod node_binding;
+pub mod peers;
 mod pending;
 pub mod policy;
 pub mod role;

@@ -199,7 +199,7 @@ async fn an_agent_is_supplied_until_the_server_sends_it_away() {
     assert_eq!(refusal.reason, "Forbidden");
     assert!(matches!(next().await, Message::SnapshotEnd(_)));
 
-    let fleet = FleetClient::new(channel.clone()).list_nodes(ListNodesRequest {}).await.unwrap().into_inner();
+    let fleet = FleetClient::new(channel.clone()).list_nodes(ListNodesRequest::default()).await.unwrap().into_inner();
     assert_eq!(fleet.nodes.len(), 1);
     assert!(fleet.nodes[0].peer.starts_with("127.0.0.1:"), "{}", fleet.nodes[0].peer);
     let metrics = get(running.ops_addr.unwrap(), "/metrics").await;

@@ -69,7 +69,7 @@ pub(super) async fn ask(
         let channel = connect_lazily(server, &server_address.host, identity, keepalive, *gateway_timeout_creation);
         let mut client = FleetClient::new(Bearing::new(channel, token.cloned()));
         async move {
-            let said = match timeout(within, client.list_nodes(ListNodesRequest {})).await {
+            let said = match timeout(within, client.list_nodes(ListNodesRequest::default())).await {
                 Ok(Ok(response)) => Ok(said(response, clock)),
                 Ok(Err(status)) => Err(unsaid(&status)),
                 Err(_) => Err(Unsaid::Unreachable(format!("no answer within {within:?}"))),

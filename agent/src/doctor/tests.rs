@@ -118,7 +118,7 @@ fn answer(said: Result<Said, Unsaid>) -> Answer {
 fn ready(ahead: i64) -> Said {
     let status = Status { applied_sequence: 4, ..Status::default() };
     let node = Node { name: "node-a".into(), sent_sequence: 5, status: Some(status), ..Node::default() };
-    let fleet = ListNodesResponse { nodes: vec![node], server_version: "0.1.0".into(), waiting_for: Vec::new() };
+    let fleet = ListNodesResponse { nodes: vec![node], server_version: "0.1.0".into(), ..Default::default() };
     Said { fleet, times: Some((now() + jiff::SignedDuration::from_secs(ahead), now())) }
 }
 

@@ -13,7 +13,7 @@ const INSECURE: &str = "INSECURE_METRICS";
 #[derive(Args, Clone, Debug)]
 pub struct MetricsArgs {
     /// Path of the metrics on --prometheus-listen-addr
-    #[arg(long, value_name = "PATH", default_value = "/metrics", value_parser = parse_path)]
+    #[arg(long, value_name = "PATH", default_value = "/metrics", value_parser = parse_metrics_path)]
     pub metrics_path: String,
 
     /// PEM file with the certificate chain for --prometheus-listen-addr; empty, the default, serves without TLS
@@ -90,7 +90,8 @@ fn is_insecure() -> bool {
     std::env::var_os(INSECURE).is_some_and(|value| value == "true")
 }
 
-fn parse_path(text: &str) -> Result<String, String> {
+/// A path that the listener can serve metrics at.
+pub fn parse_metrics_path(text: &str) -> Result<String, String> {
     let is_sound = |b: u8| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b);
     if !text.starts_with('/') || !text.bytes().all(is_sound) {
         return Err("expected a path such as /metrics: letters, digits, /, -, _, . and ~".into());

@@ -22,7 +22,7 @@ pub use duration::parse_duration;
 pub use error::ParseError;
 pub use groups::{KeepaliveArgs, LogArgs, OpsArgs, ServerAddressArgs, TlsArgs};
 pub use invocation::Invocation;
-pub use metrics::{Incomplete, MetricsArgs, MetricsAuth, MetricsFiles};
+pub use metrics::{Incomplete, MetricsArgs, MetricsAuth, MetricsFiles, parse_metrics_path};
 
 /// The exit code of a program that was started with something it cannot understand.
 pub const USAGE_EXIT_CODE: u8 = 2;

@@ -1,4 +1,4 @@
-//! What a server shows of its agents beside what it shows of itself: their series, and where they can be read.
+//! What a server shows of all servers' agents beside what it shows of itself: their series, and where they can be read.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ pub trait Fleet: Send + Sync + std::fmt::Debug + 'static {
     /// The program's own series and those of its agents: added up, or with a label `node` each.
     async fn families(&self, per_node: bool) -> Vec<MetricFamily>;
 
-    /// The agents, and `here`, as Prometheus' `http_sd_configs` has targets: JSON.
-    fn targets(&self, here: &Endpoint) -> String;
+    /// The agents, the other servers, and `here`, as Prometheus' `http_sd_configs` has targets: JSON.
+    async fn targets(&self, here: &Endpoint) -> String;
 }
 
 /// Where a program's metrics are.

@@ -6,9 +6,9 @@
 
 mod access;
 mod errors;
+mod exposition;
 mod fleet;
 mod metrics;
-mod openmetrics;
 mod pages;
 mod pprof;
 mod query;
@@ -76,6 +76,9 @@ impl Ops {
             Some(files) => Some(Identity::load(&files).await?),
             None => None,
         };
+        if let Some(identity) = &identity {
+            identity.register_status(&registry)?;
+        }
         if args.metrics.insecure_metrics && args.metrics.metrics_auth != MetricsAuth::None {
             tracing::warn!("INSECURE_METRICS=true: everybody may read metrics, whatever --metrics-auth says");
         }

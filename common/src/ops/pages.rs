@@ -42,7 +42,7 @@ impl Pages {
                 Err(refused) => refused,
             },
             ("/sd", Some(fleet)) => match self.admit(&request).await {
-                Ok(()) => self.targets(&**fleet, &request),
+                Ok(()) => self.targets(&**fleet, &request).await,
                 Err(refused) => refused,
             },
             (_, fleet) => {
@@ -71,10 +71,10 @@ impl Pages {
         page
     }
 
-    fn targets(&self, fleet: &dyn Fleet, request: &Parts) -> Page {
+    async fn targets(&self, fleet: &dyn Fleet, request: &Parts) -> Page {
         let reached = request.extensions.get::<Arrival>().and_then(|arrival| arrival.at);
         let address = reached.map_or(self.here.address, |at| SocketAddr::new(at.ip().to_canonical(), at.port()));
-        let targets = fleet.targets(&Endpoint { address, ..self.here.clone() });
+        let targets = fleet.targets(&Endpoint { address, ..self.here.clone() }).await;
         page(StatusCode::OK, HeaderValue::from_static("application/json"), targets)
     }
 

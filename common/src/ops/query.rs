@@ -5,11 +5,10 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 use regex::{Regex, RegexBuilder};
 
-use super::openmetrics;
+use super::exposition::{Format, encode};
 use super::serve::{Page, page, text};
 
 /// The longest expression that is taken, in bytes.
@@ -89,11 +88,15 @@ pub(super) fn refused(wrong: &str) -> Page {
 /// The answer to a request with these headers: what is wanted of the families.
 pub(super) fn answer(mut families: Vec<MetricFamily>, wanted: &Wanted, headers: &HeaderMap) -> Page {
     families.retain(|family| wanted.takes(family.name()));
-    let (content_type, body) = match rendered(&families, headers) {
-        Ok(rendered) => rendered,
-        Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    let format = match accepts(headers, header::ACCEPT, "application/openmetrics-text") {
+        true => Format::OpenMetrics,
+        false => Format::Text,
     };
-    let content_type = HeaderValue::from_static(content_type);
+    let body = match encode(&families, format) {
+        Ok(body) => body,
+        Err(malformed) => return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{malformed}\n")),
+    };
+    let content_type = HeaderValue::from_static(format.content_type());
     let mut answer = match compressed(&body, headers) {
         Some(compressed) => {
             let mut page = page(StatusCode::OK, content_type, compressed);
@@ -104,13 +107,6 @@ pub(super) fn answer(mut families: Vec<MetricFamily>, wanted: &Wanted, headers: 
     };
     answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
     answer
-}
-
-fn rendered(families: &[MetricFamily], headers: &HeaderMap) -> Result<(&'static str, String), prometheus::Error> {
-    if accepts(headers, header::ACCEPT, "application/openmetrics-text") {
-        return Ok((openmetrics::CONTENT_TYPE, openmetrics::encode(families)));
-    }
-    Ok(("text/plain; version=0.0.4; charset=utf-8", TextEncoder::new().encode_to_string(families)?))
 }
 
 fn compressed(body: &str, headers: &HeaderMap) -> Option<Vec<u8>> {
@@ -202,7 +198,7 @@ mod tests {
     async fn a_scraper_gets_the_form_that_it_accepts() {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
         for (accept, content_type, end) in [
-            (prometheus, openmetrics::CONTENT_TYPE, "# EOF\n"),
+            (prometheus, Format::OpenMetrics.content_type(), "# EOF\n"),
             ("text/plain", "text/plain; version=0.0.4; charset=utf-8", "kiam_b_total 0\n"),
             ("application/openmetrics-text;q=0", "text/plain; version=0.0.4; charset=utf-8", "kiam_b_total 0\n"),
         ] {

@@ -37,46 +37,73 @@ impl Side {
 impl Identity {
     /// Registers `grpc_{server,client}_tls_certificate_{expiry_seconds,update_error,verify_error}`.
     pub fn register(self: &Arc<Self>, registry: &Registry, side: Side, clock: &Clock) -> Result<(), prometheus::Error> {
-        let gauge = |name: &str, help: &str| {
-            IntGauge::with_opts(Opts::new(format!("grpc_{}_tls_certificate_{name}", side.as_str()), help))
-        };
-        registry.register(Box::new(CertificateMetrics {
-            identity: self.clone(),
-            side,
-            clock: clock.clone(),
-            expiry: gauge("expiry_seconds", "When the gRPC certificate ends, in seconds since the Unix epoch.")?,
-            update_error: gauge("update_error", "1 if the certificate files, as last read, could not be used.")?,
-            verify_error: gauge("verify_error", "1 if the certificate in use does not verify by its own --ca.")?,
-        }))
+        let prefix = format!("grpc_{}", side.as_str());
+        let verify_error =
+            gauge(&prefix, "verify_error", "1 if the certificate in use does not verify by its own --ca.")?;
+        let verified = Verified { side, clock: clock.clone(), error: verify_error };
+        registry.register(Box::new(CertificateMetrics::new(self, &prefix, "gRPC", Some(verified))?))
     }
+
+    /// Registers `kiam_metrics_tls_certificate_{expiry_seconds,update_error}`, of the status listener. Whom its clients
+    /// trust is not known here.
+    pub(crate) fn register_status(self: &Arc<Self>, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(CertificateMetrics::new(self, "kiam_metrics", "status listener's", None)?))
+    }
+}
+
+fn gauge(prefix: &str, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    IntGauge::with_opts(Opts::new(format!("{prefix}_tls_certificate_{name}"), help))
 }
 
 struct CertificateMetrics {
     identity: Arc<Identity>,
-    side: Side,
-    clock: Clock,
     expiry: IntGauge,
     update_error: IntGauge,
-    verify_error: IntGauge,
+    verified: Option<Verified>,
+}
+
+/// Whether the other side would take the certificate.
+struct Verified {
+    side: Side,
+    clock: Clock,
+    error: IntGauge,
 }
 
 impl CertificateMetrics {
-    fn gauges(&self) -> [&IntGauge; 3] {
-        [&self.expiry, &self.update_error, &self.verify_error]
+    fn new(
+        identity: &Arc<Identity>,
+        prefix: &str,
+        whose: &str,
+        verified: Option<Verified>,
+    ) -> Result<Self, prometheus::Error> {
+        let expiry = format!("When the {whose} certificate ends, in seconds since the Unix epoch.");
+        let update_error = format!("1 if the {whose} certificate files, as last read, could not be used.");
+        Ok(Self {
+            identity: Arc::clone(identity),
+            expiry: gauge(prefix, "expiry_seconds", &expiry)?,
+            update_error: gauge(prefix, "update_error", &update_error)?,
+            verified,
+        })
+    }
+
+    fn gauges(&self) -> impl Iterator<Item = &IntGauge> {
+        [&self.expiry, &self.update_error].into_iter().chain(self.verified.iter().map(|verified| &verified.error))
     }
 }
 
 impl Collector for CertificateMetrics {
     fn desc(&self) -> Vec<&Desc> {
-        self.gauges().into_iter().flat_map(Collector::desc).collect()
+        self.gauges().flat_map(Collector::desc).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         let material = self.identity.current.load();
         self.expiry.set(material.expires.as_second());
         self.update_error.set(self.identity.update_failed.load(Ordering::Relaxed).into());
-        self.verify_error.set(verify(&material, self.side, self.clock.now()).is_err().into());
-        self.gauges().into_iter().flat_map(Collector::collect).collect()
+        if let Some(Verified { side, clock, error }) = &self.verified {
+            error.set(verify(&material, *side, clock.now()).is_err().into());
+        }
+        self.gauges().flat_map(Collector::collect).collect()
     }
 }
 

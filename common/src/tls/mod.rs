@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 pub use accept::accept;
 pub(crate) use accept::handshake;
-pub use caller::has_name;
+pub use caller::{has_name, is_for};
 pub use files::Files;
 pub use material::TlsError;
 pub(crate) use material::read_authorities;

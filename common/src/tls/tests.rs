@@ -15,7 +15,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::*;
-use crate::args::{KeepaliveArgs, TlsArgs};
+use crate::args::{KeepaliveArgs, MetricsFiles, TlsArgs};
 use crate::channel::connect_lazily;
 use crate::clock::Clock;
 use crate::shutdown::Shutdown;
@@ -286,6 +286,31 @@ async fn gauges_tell_when_the_certificate_ends_and_whether_it_verifies() {
     let foreign = TlsArgs { ca: other.issue("x", &[HOST]).ca, ..files };
     let foreign = Identity::load(&foreign).await.unwrap();
     assert_eq!(gauges(&foreign, Side::Server, &clock)[2], 1);
+}
+
+#[tokio::test]
+async fn the_status_listeners_certificate_has_gauges_of_its_own_which_follow_its_files() {
+    let pki = Pki::new();
+    let files = pki.issue("status", &[HOST]);
+    let status = MetricsFiles { cert: files.cert.clone(), key: files.key.clone(), client_ca: None };
+    let (identity, registry) = (Identity::load(&status).await.unwrap(), Registry::new());
+    identity.register_status(&registry).unwrap();
+    let told = || {
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert!(!text.contains("verify_error"), "{text}");
+        ["expiry_seconds", "update_error"]
+            .map(|name| count(&text, &format!("kiam_metrics_tls_certificate_{name}")).unwrap())
+    };
+    let ends = identity.not_after();
+    assert_eq!(told(), [ends, 0]);
+    fs::write(&files.cert, "").unwrap();
+    identity.refresh().await.unwrap_err();
+    assert_eq!(told(), [ends, 1]);
+    let expired = pki.issue_expired("expired", &[HOST]);
+    fs::write(&files.cert, fs::read(&expired.cert).unwrap()).unwrap();
+    fs::write(&files.key, fs::read(&expired.key).unwrap()).unwrap();
+    identity.refresh().await.unwrap();
+    assert_eq!(told(), [978_393_600, 0]);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod tests;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiam_common::args::{OpsArgs, TlsArgs};
+use kiam_common::args::{HostPort, KeepaliveArgs, OpsArgs, TlsArgs};
 use kiam_common::role::SessionName;
 
 use crate::args::{NamespacePolicyArg, NodeBindingArg, ServerArgs};
@@ -38,6 +38,10 @@ pub struct Config {
     pub tls: TlsArgs,
     /// How long connections live.
     pub connections: Limits,
+    /// Where the other servers are.
+    pub peers: Vec<HostPort>,
+    /// How connections to them are probed.
+    pub keepalive: KeepaliveArgs,
     /// Kubernetes configuration file; none inside a cluster.
     pub kubeconfig: Option<PathBuf>,
     /// How agents are bound to their nodes.
@@ -129,6 +133,7 @@ impl TryFrom<ServerArgs> for Config {
             assume_role: (!args.assume_role_arn.is_empty()).then_some(args.assume_role_arn),
             kubeconfig: (!args.kubeconfig.is_empty()).then(|| args.kubeconfig.into()),
             bind: args.bind,
+            peers: args.peers,
             ops: args.ops,
             costly: args.metrics_enable,
             tls: args.tls,
@@ -139,6 +144,7 @@ impl TryFrom<ServerArgs> for Config {
                 age: args.grpc_max_connection_age_duration,
                 age_grace: args.grpc_max_connection_age_grace_duration,
             },
+            keepalive: args.keepalive,
         })
     }
 }

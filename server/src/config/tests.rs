@@ -66,6 +66,7 @@ fn every_flag_is_taken() {
         "--prometheus-listen-addr=0.0.0.0:9620",
         "--kubeconfig=/etc/kubeconfig",
         "--metrics-enable=roles,nodes",
+        "--peers=kiam-server:443,[fd00::1]:9610",
         "--sync=5m",
         "--session=cluster-1",
         "--session-duration=15m",
@@ -86,6 +87,8 @@ fn every_flag_is_taken() {
     assert_eq!(config.bind, "0.0.0.0:443");
     assert_eq!(config.kubeconfig.unwrap().to_str(), Some("/etc/kubeconfig"));
     assert_eq!(config.costly, [Costly::Roles, Costly::Nodes]);
+    assert_eq!(config.peers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["kiam-server:443", "[fd00::1]:9610"]);
+    assert_eq!(config.keepalive.grpc_keepalive_time_duration, MINUTE);
     assert_eq!(config.session.as_str(), "kiam-cluster-1");
     assert_eq!((config.vault.session_duration, config.vault.session_refresh), (15 * MINUTE, 5 * MINUTE));
     assert_eq!(config.assume_role.as_deref(), Some("server"));

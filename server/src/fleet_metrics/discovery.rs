@@ -1,14 +1,15 @@
 //! Where the metrics of the fleet are, in the form of Prometheus' `http_sd_configs`.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use kiam_common::ops::Endpoint;
-use kiam_proto::encoding::node as wire;
+use kiam_proto::encoding::node::{ListNodesResponse, MetricsEndpoint, Node};
 use serde::Serialize;
 
-use crate::grpc::fleet::{Connected, VERSION};
+use crate::grpc::fleet::VERSION;
+use crate::peers::{Answer, Peer};
 
 /// One target with its labels.
 #[derive(Debug, Serialize)]
@@ -17,20 +18,28 @@ struct Target {
     labels: BTreeMap<&'static str, String>,
 }
 
-/// The server, which listens `here`, and every agent that can be reached: JSON.
-pub(super) fn targets(agents: &[Arc<Connected>], here: &Endpoint) -> String {
-    let server = target("server", here.address, &here.path, here.tls, VERSION);
-    let targets: Vec<Target> = std::iter::once(server).chain(agents.iter().filter_map(|a| agent(a))).collect();
+/// The server, which listens `here`, the others, and every agent that can be reached: JSON.
+pub(super) fn targets(agents: &[Node], others: &[Answer], here: &Endpoint) -> String {
+    let here = target("server", here.address, &here.path, here.tls, VERSION);
+    let others = others.iter().filter_map(|answer| answer.said.as_ref().ok()).filter_map(server);
+    let targets: Vec<Target> = iter::once(here).chain(others).chain(agents.iter().filter_map(agent)).collect();
     // Texts and lists of texts are always JSON.
     serde_json::to_string(&targets).unwrap_or_default()
 }
 
-fn agent(agent: &Connected) -> Option<Target> {
-    let metrics = agent.hello.metrics.as_ref()?;
-    let address = reached_at(metrics, agent.peer?.ip())?;
-    let mut target = target("agent", address, &metrics.path, metrics.tls, &agent.hello.agent_version);
-    target.labels.insert("__meta_kiam_node", agent.node.to_string());
-    target.labels.insert("__meta_kiam_zone", agent.hello.zone.clone());
+fn server((peer, said): &(Peer, ListNodesResponse)) -> Option<Target> {
+    let metrics = said.metrics.as_ref()?;
+    let address = reached_at(metrics, peer.address.ip())?;
+    Some(target("server", address, &metrics.path, metrics.tls, &said.server_version))
+}
+
+fn agent(agent: &Node) -> Option<Target> {
+    let metrics = agent.metrics.as_ref()?;
+    let peer: SocketAddr = agent.peer.parse().ok()?;
+    let address = reached_at(metrics, peer.ip())?;
+    let mut target = target("agent", address, &metrics.path, metrics.tls, &agent.agent_version);
+    target.labels.insert("__meta_kiam_node", agent.name.clone());
+    target.labels.insert("__meta_kiam_zone", agent.zone.clone());
     Some(target)
 }
 
@@ -46,9 +55,9 @@ fn target(component: &str, address: SocketAddr, path: &str, tls: bool, version: 
     Target { targets: [address.to_string()], labels }
 }
 
-/// Where others reach an agent's listener. One on every interface is at the address that the agent connected from; one on
-/// its loopback interface is nowhere, unless the agent is on this machine.
-fn reached_at(metrics: &wire::MetricsEndpoint, peer: IpAddr) -> Option<SocketAddr> {
+/// Where others reach the listener of a program that was met at `peer`. One on every interface is there; one on the
+/// program's loopback interface is nowhere, unless the program is on this machine.
+fn reached_at(metrics: &MetricsEndpoint, peer: IpAddr) -> Option<SocketAddr> {
     let bound: SocketAddr = metrics.address.parse().ok()?;
     let peer = peer.to_canonical();
     match bound.ip().to_canonical() {
@@ -73,7 +82,7 @@ mod tests {
             ("127.0.0.1:9620", "127.0.0.1", Some("127.0.0.1:9620")),
             ("nonsense", "10.0.0.7", None),
         ] {
-            let metrics = wire::MetricsEndpoint { address: bound.into(), ..wire::MetricsEndpoint::default() };
+            let metrics = MetricsEndpoint { address: bound.into(), ..MetricsEndpoint::default() };
             let at = reached_at(&metrics, peer.parse().unwrap()).map(|address| address.to_string());
             assert_eq!(at.as_deref(), reached, "{bound} {peer}");
         }

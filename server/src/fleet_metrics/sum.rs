@@ -2,17 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::iter;
 
 use kiam_proto::encoding::node::series::Value as WireValue;
-use kiam_proto::encoding::node::{Family, Histogram, MetricKind, Series};
+use kiam_proto::encoding::node::{Family, Histogram, Label, MetricKind, Series};
 use prometheus::proto::{LabelPair, Metric, MetricFamily};
 
 use super::families;
 
 /// Agents are left out once there are so many series: they need about 100 MB.
 const SERIES_MAX: usize = 300_000;
-/// Labels that are not an agent's to give.
-const RESERVED: [&str; 2] = ["node", "component"];
+/// Series of a family that go to another server in one message.
+const PIECE: usize = 64;
+
+/// Whose series are added.
+#[derive(Clone, Copy, Debug)]
+enum Source<'a> {
+    /// The agent's of this node.
+    Agent(&'a str),
+    /// Those that another server has added up, or labelled, in the same way.
+    Server,
+}
 
 /// The series of the agents so far.
 #[derive(Debug)]
@@ -41,16 +51,25 @@ impl Sum {
 
     /// Adds an agent's series; none of them, and `false`, if there are too many already.
     pub(super) fn add(&mut self, node: &str, families: Vec<Family>) -> bool {
+        self.add_all(Source::Agent(node), families)
+    }
+
+    /// Adds series that another server, or this one, has summed; likewise.
+    pub(super) fn add_summed(&mut self, families: Vec<Family>) -> bool {
+        self.add_all(Source::Server, families)
+    }
+
+    fn add_all(&mut self, source: Source<'_>, families: Vec<Family>) -> bool {
         if self.series >= SERIES_MAX {
             return false;
         }
         for family in families {
-            self.add_family(node, family);
+            self.add_family(source, family);
         }
         true
     }
 
-    fn add_family(&mut self, node: &str, family: Family) {
+    fn add_family(&mut self, source: Source<'_>, family: Family) {
         let kind = family.kind();
         let adds_up = self.per_node || kind != MetricKind::Gauge || can_be_added(&family.name);
         if kind == MetricKind::Unspecified || !is_name(&family.name) || !adds_up {
@@ -62,8 +81,8 @@ impl Sum {
             return;
         }
         for series in series {
-            let Some((mut labels, value)) = checked(series, kind) else { continue };
-            if self.per_node {
+            let Some((mut labels, value)) = checked(series, kind, source) else { continue };
+            if let (true, Source::Agent(node)) = (self.per_node, source) {
                 labels.insert("node".into(), node.into());
             }
             match added.series.entry(labels) {
@@ -74,6 +93,19 @@ impl Sum {
                 Entry::Occupied(mut known) => add_to(known.get_mut(), value),
             }
         }
+    }
+
+    /// The families as another server takes them, each in pieces of a few series.
+    pub(super) fn into_families(self) -> impl Iterator<Item = Family> {
+        self.families.into_iter().flat_map(|(name, Added { help, kind, series })| {
+            let mut series = series.into_iter().map(to_wire);
+            let piece = move || {
+                let series: Vec<Series> = series.by_ref().take(PIECE).collect();
+                let family = Family { name: name.clone(), help: help.clone(), kind: kind.into(), series };
+                (!family.series.is_empty()).then_some(family)
+            };
+            iter::from_fn(piece)
+        })
     }
 
     /// The agents' series and the server's `own`. What both have tells the agents' apart by a label `component`.
@@ -110,14 +142,24 @@ fn is_name(text: &str) -> bool {
     text.bytes().all(is_sound) && !text.is_empty() && !text.as_bytes().first().is_some_and(u8::is_ascii_digit)
 }
 
-fn checked(series: Series, kind: MetricKind) -> Option<(Labels, WireValue)> {
+fn to_wire((labels, value): (Labels, WireValue)) -> Series {
+    let labels = labels.into_iter().map(|(name, value)| Label { name, value }).collect();
+    Series { labels, value: Some(value) }
+}
+
+fn checked(series: Series, kind: MetricKind, source: Source<'_>) -> Option<(Labels, WireValue)> {
     let value = series.value?;
     if matches!(value, WireValue::Histogram(_)) != (kind == MetricKind::Histogram) {
         return None;
     }
     let given = series.labels.len();
     let labels: Labels = series.labels.into_iter().map(|label| (label.name, label.value)).collect();
-    let are_sound = labels.keys().all(|name| is_name(name) && !RESERVED.contains(&name.as_str()));
+    // Labels that tell agents apart, and agents from servers, are not for the agents to give.
+    let may_give = |name: &str| match source {
+        Source::Agent(_) => !["node", "component"].contains(&name),
+        Source::Server => name != "component",
+    };
+    let are_sound = labels.keys().all(|name| is_name(name) && may_give(name));
     (are_sound && labels.len() == given).then_some((labels, value))
 }
 

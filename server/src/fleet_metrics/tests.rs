@@ -140,3 +140,28 @@ fn agents_beyond_what_memory_is_for_are_left_out() {
     }
     assert_eq!(added, 300);
 }
+
+#[test]
+fn what_servers_have_summed_is_summed_again_and_keeps_its_nodes() {
+    for per_node in [false, true] {
+        let (mut sum, mut other) = (of_two(per_node), Sum::new(per_node));
+        other.add("node-c", vec![number("kiam_a_total", MetricKind::Counter, &[("code", "200")], 4.0)]);
+        assert!(sum.add_summed(other.into_families().collect()));
+        let line =
+            if per_node { r#"kiam_a_total{code="200",node="node-c"} 4"# } else { r#"kiam_a_total{code="200"} 7"# };
+        let shown = shown(sum, &Registry::new());
+        assert!(shown.iter().any(|known| known == line), "{line} in {shown:#?}");
+    }
+    let mut sum = Sum::new(true);
+    sum.add_summed(vec![number("kiam_a_total", MetricKind::Counter, &[("component", "server")], 1.0)]);
+    assert_eq!(shown(sum, &Registry::new()), Vec::<String>::new());
+}
+
+#[test]
+fn a_large_family_goes_to_another_server_in_pieces() {
+    let mut sum = Sum::new(false);
+    let many = (0..200).map(|n| series(&[("n", &n.to_string())], Value::Number(1.0))).collect();
+    sum.add("node-a", vec![family("kiam_a_total", MetricKind::Counter, many)]);
+    let pieces: Vec<usize> = sum.into_families().map(|family| family.series.len()).collect();
+    assert_eq!(pieces, [64, 64, 64, 8]);
+}

@@ -18,8 +18,9 @@ use super::errand::Errand;
 pub(crate) use kiam_common::VERSION;
 
 /// The streams that are open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Fleet {
+    instance: String,
     open: Mutex<Open>,
 }
 
@@ -60,7 +61,18 @@ pub(super) struct Membership {
     pub(super) connected: Arc<Connected>,
 }
 
+impl Default for Fleet {
+    fn default() -> Self {
+        Self { instance: format!("{:032x}", fastrand::u128(..)), open: Mutex::default() }
+    }
+}
+
 impl Fleet {
+    /// What tells this running server from every other, in what they say.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
     /// Takes a stream in.
     pub(super) fn join(self: &Arc<Self>, connected: Connected) -> Membership {
         let connected = Arc::new(connected);
@@ -171,6 +183,8 @@ impl Connected {
             sent_sequence: self.sent.load(Ordering::Relaxed),
             status,
             binding: self.binding.into(),
+            metrics: self.hello.metrics.clone(),
+            zone: self.hello.zone.clone(),
         }
     }
 }

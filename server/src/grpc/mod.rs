@@ -38,8 +38,8 @@ use tower::Layer as _;
 
 use crate::issue::Issuer;
 use node::{Node, Supplier};
-use operators::Operators;
 use scrapers::Gatekeeper;
+pub use view::Outlook;
 use view::View;
 
 /// The names that health is known by: the server as a whole, and its services.
@@ -65,7 +65,7 @@ pub fn service(
     issuer: Arc<Issuer>,
     supplier: Arc<Supplier>,
     scrapers: Arc<dyn Access>,
-    operators: Operators,
+    outlook: Outlook,
     health: &HealthReporter,
     metrics: &GrpcMetrics,
 ) -> Result<Service, tonic_reflection::server::Error> {
@@ -74,7 +74,7 @@ pub fn service(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let view = View { issuer: Arc::clone(&issuer), supplier: Arc::clone(&supplier), operators };
+    let view = View { issuer: Arc::clone(&issuer), supplier: Arc::clone(&supplier), outlook };
     let fleet = FleetServer::new(view).max_decoding_message_size(LARGEST_NODE_MESSAGE);
     let nodes = NodeSyncServer::new(Node(supplier)).max_decoding_message_size(LARGEST_NODE_MESSAGE);
     let routes = Routes::new(KiamServiceServer::new(kiam::Kiam::new(issuer)))

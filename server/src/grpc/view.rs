@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use kiam_common::ops::Endpoint;
 use kiam_common::report::{Step, Verdict};
 use kiam_proto::encoding::node as wire;
 use kiam_proto::encoding::node::explain_request::Pod as Asked;
@@ -15,8 +17,10 @@ use super::status::status;
 use crate::directory::sighting::{Sighting, Subject};
 use crate::error::Error;
 use crate::explain::{self, Facts};
+use crate::fleet_metrics::Collector;
 use crate::issue::Issuer;
 use crate::node_binding::BindingError;
+use crate::peers::{Answer, Peers};
 use crate::policy::node::Caller;
 
 /// The longest name of a Kubernetes object.
@@ -26,7 +30,20 @@ const LONGEST_NAME: usize = 253;
 pub(super) struct View {
     pub(super) issuer: Arc<Issuer>,
     pub(super) supplier: Arc<Supplier>,
-    pub(super) operators: Operators,
+    pub(super) outlook: Outlook,
+}
+
+/// What is told beside what this server knows of pods and nodes, and to whom.
+#[derive(Debug)]
+pub struct Outlook {
+    /// Who sees everything.
+    pub operators: Operators,
+    /// Where this server's own metrics are, if anywhere.
+    pub metrics: Option<Endpoint>,
+    /// The other servers, if there are any.
+    pub peers: Option<Arc<Peers>>,
+    /// The agents' series.
+    pub collector: Arc<Collector>,
 }
 
 /// Who looks.
@@ -38,15 +55,43 @@ enum Viewer {
 
 #[tonic::async_trait]
 impl wire::fleet_server::Fleet for View {
+    type CollectMetricsStream = BoxStream<'static, Result<wire::CollectedMetrics, Status>>;
+
     async fn list_nodes(
         &self,
         request: Request<wire::ListNodesRequest>,
     ) -> Result<Response<wire::ListNodesResponse>, Status> {
-        let viewer = self.viewer(&request).await.map_err(|error| status(&error))?;
         let mut nodes = self.supplier.fleet.list();
-        nodes.retain(|node| self.sees(&viewer, Some(&node.name)));
-        let waiting_for = self.supplier.readiness.waiting_for().into_iter().map(Into::into).collect();
-        Ok(Response::new(wire::ListNodesResponse { nodes, server_version: VERSION.into(), waiting_for }))
+        if !self.sees_every_node(&request) {
+            let binding = &self.issuer.node_binding;
+            let agent = binding.caller(evidence(&request)).await.map_err(|error| status(&error.into()))?;
+            nodes.retain(|node| binding.covers(&agent, Some(&node.name)));
+        }
+        let peers = match &self.outlook.peers {
+            Some(peers) if request.get_ref().whole_fleet && self.outlook.operators.include(&request) => {
+                peers.nodes().await
+            }
+            Some(_) | None => Arc::default(),
+        };
+        Ok(Response::new(wire::ListNodesResponse {
+            nodes,
+            server_version: VERSION.into(),
+            waiting_for: self.supplier.readiness.waiting_for().into_iter().map(Into::into).collect(),
+            instance: self.supplier.fleet.instance().into(),
+            metrics: self.outlook.metrics.as_ref().map(endpoint),
+            peers: peers.iter().map(peer).collect(),
+        }))
+    }
+
+    async fn collect_metrics(
+        &self,
+        request: Request<wire::CollectMetricsRequest>,
+    ) -> Result<Response<Self::CollectMetricsStream>, Status> {
+        if !self.sees_every_node(&request) {
+            return Err(Status::permission_denied("expected an operator's certificate, or another server's"));
+        }
+        let pieces = self.outlook.collector.pieces(request.get_ref().per_node).await;
+        Ok(Response::new(stream::iter(pieces.map(Ok)).boxed()))
     }
 
     async fn explain(&self, request: Request<wire::ExplainRequest>) -> Result<Response<wire::Explanation>, Status> {
@@ -57,8 +102,14 @@ impl wire::fleet_server::Fleet for View {
 }
 
 impl View {
+    /// Whether the caller sees all nodes and their agents' series: operators do, and other servers.
+    fn sees_every_node<M>(&self, request: &Request<M>) -> bool {
+        self.outlook.operators.include(request) || self.outlook.operators.include_as_server(request)
+    }
+
+    /// Who looks at a pod: other servers are nobody here.
     async fn viewer<M: Sync>(&self, request: &Request<M>) -> Result<Viewer, Error> {
-        if self.operators.include(request) {
+        if self.outlook.operators.include(request) {
             return Ok(Viewer::Operator);
         }
         Ok(Viewer::Agent(self.issuer.node_binding.caller(evidence(request)).await?))
@@ -91,6 +142,19 @@ impl View {
         let steps = explain::steps(&Facts { standing, agent, now: self.supplier.clock.now(), sighting });
         Ok(wire::Explanation { steps: steps.into_iter().map(to_wire).collect(), supplied_here })
     }
+}
+
+fn endpoint(endpoint: &Endpoint) -> wire::MetricsEndpoint {
+    let Endpoint { address, path, tls } = endpoint;
+    wire::MetricsEndpoint { address: address.to_string(), path: path.to_string(), tls: *tls }
+}
+
+fn peer(answer: &Answer) -> wire::Peer {
+    let (said, error) = match &answer.said {
+        Ok((_, said)) => (Some(said.clone()), String::new()),
+        Err(why) => (None, why.clone()),
+    };
+    wire::Peer { address: answer.at.clone(), said, error }
 }
 
 fn subject(asked: Option<Asked>) -> Result<Subject, Error> {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 pub use connections::connections;
-pub use fleet_metrics::FleetMetrics;
+pub use fleet_metrics::{FleetMetrics, PeerMetrics};
 pub use node_binding::BindingMetrics;
 pub use nodes::fleet;
 use prometheus::core::Collector;

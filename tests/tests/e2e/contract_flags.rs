@@ -57,11 +57,12 @@ const AGENT: [Wrong; 15] = [
     ("--max-stale", "soon", DURATION),
 ];
 
-const SERVER: [Wrong; 21] = [
+const SERVER: [Wrong; 22] = [
     ("--bind", "nowhere", "expected host:port"),
     ("--node-binding", "certificate", "token, peer-ip, off"),
     ("--kubeconfig", "/nowhere/kubeconfig", "expected"),
     ("--metrics-enable", "pods", "roles, namespaces, nodes"),
+    ("--peers", "kiam-server", "host:port"),
     ("--sync", "soon", DURATION),
     ("--role-base-arn", "reader", "expected"),
     ("--role-base-arn-autodetect", "perhaps", SWITCH),
@@ -193,6 +194,7 @@ fn every_flag_of_a_server(server: Invocation) -> Invocation {
         .flag("--metrics-path", "/kiam/metrics")
         .flag("--metrics-auth", "kubernetes")
         .flag("--metrics-enable", "roles,nodes")
+        .flag("--peers", "localhost:1,[::1]:1")
         .flag("--sync", "5m")
         .flag("--node-binding", "peer-ip")
         .flag("--token-audience", "kiam-server.cluster-a")

@@ -2,9 +2,12 @@
 
 use std::fs;
 
+use kiam_tests::real::eventually;
 use kiam_tests::real::program::Invocation;
+use kiam_tests::real::prometheus::promtool;
 use serde_json::Value;
 
+use crate::rules::FILES;
 use crate::shared;
 use crate::world::PROGRAMS;
 
@@ -30,23 +33,61 @@ pub(crate) fn file<'o>(objects: &'o [Value], map: &str, name: &str) -> &'o str {
     map.and_then(|map| map["data"][name].as_str()).unwrap_or_else(|| panic!("no {name}"))
 }
 
+/// For programs with certificates of their own, that ask for one.
+const TLS: [(&str, &str); 6] = [
+    ("--server", "https://kiam-server.kube-system:9620"),
+    ("--ca-secret", "kiam-metrics-ca"),
+    ("--client-secret", "kiam-prometheus-tls"),
+    ("--server-tls-name", "kiam-server"),
+    ("--agent-tls-name", "kiam-agent"),
+    ("--metrics-path", "/kiam/metrics"),
+];
+
 #[tokio::test]
 async fn a_real_api_server_takes_all_of_it_again_and_again() {
     let kubernetes = shared::kubernetes().await;
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("metrics.yaml");
-    fs::write(&path, printed(&[])).expect("the manifests can be written");
     let file = format!("--filename={}", path.display());
-    let applied = kubernetes.kubectl(&["apply", &file]);
-    assert_eq!(applied.lines().count(), objects(&printed(&[])).len(), "{applied}");
-    let again = kubernetes.kubectl(&["apply", &file]);
-    assert!(again.lines().all(|line| line.ends_with("unchanged")), "{again}");
     let reader = "--as=system:serviceaccount:kiam-metrics:kiam-prometheus";
-    for path in ["/metrics", "/sd"] {
-        assert!(kubernetes.try_kubectl(&["auth", "can-i", "get", path, reader]).is_ok(), "{path}");
+    for (flags, metrics) in [(&TLS[..], "/kiam/metrics"), (&[], "/metrics")] {
+        fs::write(&path, printed(flags)).expect("the manifests can be written");
+        let applied = kubernetes.kubectl(&["apply", &file]);
+        assert_eq!(applied.lines().count(), objects(&printed(flags)).len(), "{applied}");
+        let again = kubernetes.kubectl(&["apply", &file]);
+        assert!(again.lines().all(|line| line.ends_with("unchanged")), "{again}");
+        for path in [metrics, "/sd"] {
+            eventually("the right to take effect", async || {
+                kubernetes.try_kubectl(&["auth", "can-i", "get", path, reader]).ok()
+            })
+            .await;
+        }
     }
     for (verb, what) in [("get", "/logs"), ("list", "pods"), ("get", "secrets")] {
         assert!(kubernetes.try_kubectl(&["auth", "can-i", verb, what, reader]).is_err(), "{verb} {what}");
+    }
+}
+
+#[test]
+fn promtool_takes_the_configuration_whatever_the_flags() {
+    for flags in [&[][..], &TLS, &[("--auth", "none")]] {
+        let objects = objects(&printed(flags));
+        let directory = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).expect("a file");
+        // What a pod would mount.
+        let configuration = file(&objects, "kiam-prometheus", "prometheus.yaml")
+            .replace("/var/run/secrets/kubernetes.io/serviceaccount/", "")
+            .replace("/etc/prometheus/tls/", "")
+            .replace("/etc/prometheus/rules/", "rules-");
+        write("prometheus.yaml", &configuration);
+        for mounted in ["token", "ca.crt", "tls.crt", "tls.key"] {
+            write(mounted, "");
+        }
+        for name in FILES {
+            write(&format!("rules-{name}"), file(&objects, "kiam-prometheus-rules", name));
+        }
+        let (sound, said) = promtool(directory.path(), &["check", "config", "prometheus.yaml"]);
+        assert!(sound && said.contains("3 rule files found"), "{said}");
     }
 }
 

@@ -21,6 +21,7 @@ mod kiam_v4;
 mod node_binding;
 mod observed;
 mod operators;
+mod peers;
 mod preflight;
 mod push;
 mod rbac;

@@ -139,7 +139,8 @@ async fn a_server_that_does_not_answer_in_time_is_told_and_makes_it_fail() {
     }
 }
 
-fn token_user(node: &str) -> TokenUser {
+/// Who an agent's token is of.
+pub(crate) fn token_user(node: &str) -> TokenUser {
     TokenUser {
         username: "system:serviceaccount:kube-system:kiam-agent".into(),
         extra: vec![("authentication.kubernetes.io/node-name".into(), node.into())],
@@ -180,7 +181,8 @@ async fn an_operator_and_the_server_itself_see_all_and_an_agent_sees_its_own_nod
         let name = PodName { namespace: "apps".into(), name: "reader".into() };
         let explain = ExplainRequest { pod: Some(explain_request::Pod::Name(name)) };
         let mut fleet = FleetClient::new(channel.clone());
-        let nodes = fleet.list_nodes(bearing(token, ListNodesRequest {})).await.expect("an answer").into_inner().nodes;
+        let nodes =
+            fleet.list_nodes(bearing(token, ListNodesRequest::default())).await.expect("an answer").into_inner().nodes;
         assert_eq!(nodes.len(), usize::from(sees), "{token}");
         assert_eq!(fleet.explain(bearing(token, explain)).await.is_ok(), sees, "{token}");
     }

@@ -23,6 +23,7 @@ fn defaults() -> Vec<Told> {
     let lines = &[
         "kind: Deployment",
         "--server-address=kiam-server:9610",
+        "--peers=kiam-server:9610",
         "--node-binding=token",
         "--server-token-file=/var/run/secrets/kiam/token",
         "--bind=$(HOST_IP)",
@@ -81,6 +82,7 @@ fn of_certificates() -> Vec<Told> {
                 "isCA: true",
                 "secretName: kiam-server-tls",
                 "--cert=/etc/kiam/tls/tls.crt",
+                "[digital signature, server auth, client auth]",
                 "[digital signature, client auth]",
             ],
         ),
@@ -135,7 +137,7 @@ fn of_what_is_around() -> Vec<Told> {
         (
             "a network policy",
             json!({"networkPolicy": {"enabled": true, "nodeCIDRs": ["10.0.0.0/16"], "metricsFrom": from}}),
-            &["kind: NetworkPolicy", "cidr: \"10.0.0.0/16\""],
+            &["kind: NetworkPolicy", "cidr: \"10.0.0.0/16\"", "- podSelector:"],
         ),
         metrics_over_tls(),
     ]

@@ -9,6 +9,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::args::TlsArgs;
+use crate::testing::metrics::count;
 use crate::testing::{CapturedLog, NamedScrapers, Pki};
 use crate::tls::install_crypto_provider;
 
@@ -54,7 +55,9 @@ async fn over_tls_any_client_reads_and_a_new_certificate_takes_over() {
     let mut pki = Pki::new();
     let files = pki.issue("status", &["kiam"]);
     let running = with_tls(&files, false).await;
-    assert_eq!(status(&scrape(running.address, &files, None, METRICS).await.unwrap()), "200");
+    let told = scrape(running.address, &files, None, METRICS).await.unwrap();
+    let ends = running.identity.as_ref().unwrap().not_after();
+    assert_eq!(count(&told, "kiam_metrics_tls_certificate_expiry_seconds"), Some(ends));
     let plain = TcpStream::connect(running.address).await.unwrap();
     assert!(!ask_over(plain, "GET", METRICS, "").await.contains("200 OK"));
 

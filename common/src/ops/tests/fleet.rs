@@ -16,7 +16,7 @@ impl Fleet for FakeFleet {
         IntCounter::new(name, "Of agents.").unwrap().collect()
     }
 
-    fn targets(&self, here: &Endpoint) -> String {
+    async fn targets(&self, here: &Endpoint) -> String {
         format!("[\"{} {} {}\"]", here.address, here.path, here.tls)
     }
 }

@@ -10,6 +10,7 @@
 {{- else }}
 - --role-base-arn-autodetect
 {{- end }}
+- --peers={{ include "kiam.server" . }}:{{ include "kiam.server.port" . }}
 - --node-binding={{ $server.nodeBinding }}
 - --sync={{ $server.cache.syncInterval }}
 {{- range $flag, $value := dict

@@ -1,6 +1,7 @@
 //! The manifests as text: `deploy/metrics` with what the flags say filled in, and the rules and dashboards beside it.
 
-use super::MetricsArgs;
+use super::scrape::{self, TLS};
+use super::{MetricsArgs, ShownAuth};
 
 /// The namespace that is printed, too: with another, somebody else's would go with `kubectl delete`.
 pub(super) const NAMESPACE: &str = "kiam-metrics";
@@ -8,7 +9,7 @@ pub(super) const NAMESPACE: &str = "kiam-metrics";
 pub(super) const RUNBOOKS: &str = "deploy/runbooks.md";
 
 const STACK: &str = include_str!("../../../../deploy/metrics/stack.yaml");
-const CONFIGURATION: &str = include_str!("../../../../deploy/metrics/prometheus.yaml");
+const RBAC: &str = include_str!("../../../../deploy/metrics/rbac.yaml");
 
 /// A file's name and text.
 type File = (&'static str, &'static str);
@@ -31,15 +32,22 @@ const DASHBOARDS: [File; 6] = [
 /// All of them, one YAML document after the other.
 pub(super) fn all(args: &MetricsArgs) -> String {
     let namespace = &args.namespace;
+    let shows_token = args.auth == ShownAuth::Kubernetes;
     let mut documents = vec![
         STACK
             .replace("@NAMESPACE@", namespace)
             .replace("@PROMETHEUS_IMAGE@", &args.prometheus_image)
             .replace("@GRAFANA_IMAGE@", &args.grafana_image)
+            .replace("@SHOWS_TOKEN@", &shows_token.to_string())
+            .replace("@TLS_MOUNT@", &tls_mount(args))
+            .replace("@TLS_VOLUME@", &tls_volume(args))
             .replace("@DASHBOARD_SOURCES@", &dashboard_sources()),
-        config_map(namespace, "kiam-prometheus", "", [("prometheus.yaml", configuration(&args.server))]),
+        config_map(namespace, "kiam-prometheus", "", [("prometheus.yaml", scrape::configuration(args))]),
         config_map(namespace, "kiam-prometheus-rules", "", RULES.map(|(name, text)| (name, linked(text, args)))),
     ];
+    if shows_token {
+        documents.push(RBAC.replace("@NAMESPACE@", namespace).replace("@METRICS_PATH@", &args.metrics_path));
+    }
     // One each: kubectl notes on an object what it applied, and there is not room for them all.
     for (uid, text) in DASHBOARDS {
         let label = "  labels: { grafana_dashboard: \"1\" }\n";
@@ -52,11 +60,29 @@ pub(super) fn all(args: &MetricsArgs) -> String {
     documents.join("---\n")
 }
 
-fn configuration(servers: &[String]) -> String {
-    let target =
-        |server: &String| format!("      - {{ url: '{server}/sd', refresh_interval: 30s, authorization: *token }}");
-    let targets: Vec<String> = servers.iter().map(target).collect();
-    CONFIGURATION.replace("@TARGETS@", &targets.join("\n"))
+/// What Prometheus has of the secrets that flags name, by the secret.
+fn secrets(args: &MetricsArgs) -> Vec<(&str, &'static str)> {
+    let ca = args.ca_secret.as_deref().map(|secret| (secret, "{ key: ca.crt, path: ca.crt }"));
+    let client = args.client_secret.as_deref();
+    let client = client.map(|secret| (secret, "{ key: tls.crt, path: tls.crt }, { key: tls.key, path: tls.key }"));
+    ca.into_iter().chain(client).collect()
+}
+
+fn tls_mount(args: &MetricsArgs) -> String {
+    if secrets(args).is_empty() {
+        return String::new();
+    }
+    format!("            - {{ name: tls, mountPath: {TLS}, readOnly: true }}\n")
+}
+
+fn tls_volume(args: &MetricsArgs) -> String {
+    let source =
+        |(secret, items): (&str, &str)| format!("              - secret: {{ name: {secret}, items: [{items}] }}\n");
+    let sources: String = secrets(args).into_iter().map(source).collect();
+    if sources.is_empty() {
+        return sources;
+    }
+    format!("        - name: tls\n          projected:\n            sources:\n{sources}")
 }
 
 fn linked(rules: &str, args: &MetricsArgs) -> String {

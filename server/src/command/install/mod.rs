@@ -2,11 +2,13 @@
 //! `deploy/prometheus`, and a Grafana with the dashboards of `deploy/grafana`, for `kubectl apply -f -`.
 
 mod manifest;
+mod scrape;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use kiam_common::args::{parse_metrics_path, parse_server_name};
 
 /// What to install.
 #[derive(Clone, Debug, Subcommand)]
@@ -22,10 +24,35 @@ pub struct MetricsArgs {
     #[arg(long, value_name = "NAMESPACE", default_value = manifest::NAMESPACE, value_parser = parse_namespace)]
     namespace: String,
 
-    /// Status listeners of the servers, whose /sd says what to scrape: each server by a name of its own
+    /// Status listeners of the servers, whose /sd says what to scrape. Servers with --peers tell of each other: their
+    /// service is enough
     #[arg(long, value_name = "URL[,URL]", default_value = "http://kiam-server.kube-system:9620", value_delimiter = ',',
           value_parser = parse_server)]
     server: Vec<String>,
+
+    /// What servers and agents have for --metrics-auth: kubernetes lets Prometheus read metrics, and has it say who it is
+    #[arg(long, value_enum, default_value = "kubernetes")]
+    auth: ShownAuth,
+
+    /// What servers and agents have for --metrics-path
+    #[arg(long, value_name = "PATH", default_value = "/metrics", value_parser = parse_metrics_path)]
+    metrics_path: String,
+
+    /// Secret with the authority of their --metrics-tls-cert, as ca.crt
+    #[arg(long, value_name = "SECRET", value_parser = parse_secret)]
+    ca_secret: Option<String>,
+
+    /// Secret with a certificate for their --metrics-client-ca, as tls.crt and tls.key
+    #[arg(long, value_name = "SECRET", value_parser = parse_secret)]
+    client_secret: Option<String>,
+
+    /// Name that servers' certificates are for, where it is not the address that they are scraped at
+    #[arg(long, value_name = "NAME", value_parser = parse_server_name)]
+    server_tls_name: Option<String>,
+
+    /// Likewise of agents
+    #[arg(long, value_name = "NAME", value_parser = parse_server_name)]
+    agent_tls_name: Option<String>,
 
     /// Image of Prometheus
     #[arg(long, value_name = "IMAGE", default_value = "quay.io/prometheus/prometheus:v3.5.0",
@@ -39,6 +66,15 @@ pub struct MetricsArgs {
     /// Where the alerts' links lead: the address of your copy of runbooks.md
     #[arg(long, value_name = "URL", default_value = manifest::RUNBOOKS, value_parser = parse_runbooks)]
     runbooks: String,
+}
+
+/// `--auth`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ShownAuth {
+    /// Prometheus shows its service account's token
+    Kubernetes,
+    /// Nothing is shown
+    None,
 }
 
 /// Prints them.
@@ -56,6 +92,17 @@ fn parse_namespace(text: &str) -> Result<String, String> {
     let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let whole = (1..=63).contains(&text.len()) && !text.starts_with('-') && !text.ends_with('-');
     if whole && text.bytes().all(inside) { Ok(text.into()) } else { Err("expected a namespace's name".into()) }
+}
+
+/// A DNS subdomain, as Kubernetes names its objects.
+fn parse_secret(text: &str) -> Result<String, String> {
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    if text.len() <= 253 && ends(bytes.first()) && ends(bytes.last()) && text.bytes().all(inside) {
+        return Ok(text.into());
+    }
+    Err("expected the name of a secret".into())
 }
 
 fn parse_server(text: &str) -> Result<String, String> {
@@ -80,6 +127,9 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+
+    const TOKEN: &str =
+        "authorization: { type: Bearer, credentials_file: /var/run/secrets/kubernetes.io/serviceaccount/token }";
 
     #[derive(Debug, Parser)]
     struct CommandLine {
@@ -108,8 +158,8 @@ mod tests {
         let printed = printed(flags).unwrap();
         for line in [
             "  namespace: watching",
-            "          - { url: 'http://a:9620/sd', refresh_interval: 30s, authorization: *token }",
-            "          - { url: 'http://b:9620/sd', refresh_interval: 30s, authorization: *token }",
+            &format!("          - {{ url: 'http://a:9620/sd', refresh_interval: 30s, {TOKEN} }}"),
+            &format!("          - {{ url: 'http://b:9620/sd', refresh_interval: 30s, {TOKEN} }}"),
             "          image: \"mirror/prom@sha256:1\"",
             "          image: \"mirror/graf:2\"",
             "              runbook_url: https://wiki/runbooks#kiamagentdown",
@@ -119,6 +169,38 @@ mod tests {
         for replaced in ["namespace: kiam-metrics", "deploy/runbooks.md#"] {
             assert!(!printed.contains(replaced), "{replaced}");
         }
+    }
+
+    #[test]
+    fn authorities_certificates_and_names_are_where_tls_needs_them() {
+        let flags = "--server=https://a:9620 --ca-secret=kiam-ca --client-secret=prometheus.tls --server-tls-name=srv \
+                     --agent-tls-name=agt --metrics-path=/m";
+        let printed = printed(flags).unwrap();
+        let files = "ca_file: /etc/prometheus/tls/ca.crt, cert_file: /etc/prometheus/tls/tls.crt, \
+                     key_file: /etc/prometheus/tls/tls.key";
+        let (server, agent) = (
+            format!("tls_config: {{ {files}, server_name: 'srv' }}"),
+            format!("tls_config: {{ {files}, server_name: 'agt' }}"),
+        );
+        for line in [
+            format!("        {server}"),
+            format!("        {agent}"),
+            format!("          - {{ url: 'https://a:9620/sd', refresh_interval: 30s, {TOKEN}, {server} }}"),
+            "            - { name: tls, mountPath: /etc/prometheus/tls, readOnly: true }".into(),
+            "              - secret: { name: kiam-ca, items: [{ key: ca.crt, path: ca.crt }] }".into(),
+            "  - nonResourceURLs: [/m, /sd]".into(),
+        ] {
+            assert!(printed.lines().any(|printed| printed == line), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_not_shown() {
+        let printed = printed("--auth=none").unwrap();
+        for part in ["credentials_file", "ClusterRole", "tls_config", "name: tls"] {
+            assert!(!printed.contains(part), "{part}");
+        }
+        assert_eq!(printed.matches("automountServiceAccountToken: false").count(), 2, "of Prometheus and of Grafana");
     }
 
     #[test]
@@ -138,6 +220,11 @@ mod tests {
             "--prometheus-image=a\"b",
             "--grafana-image=",
             "--runbooks=runbooks.md#here",
+            "--metrics-path=metrics",
+            "--ca-secret=kube-system/ca",
+            "--client-secret=-",
+            "--server-tls-name=a'b",
+            "--agent-tls-name=a_b}",
         ] {
             let error = printed(flag).unwrap_err();
             assert!(error.contains("expected"), "{flag}: {error}");

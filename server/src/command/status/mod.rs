@@ -1,4 +1,5 @@
-//! `kiam-server status`: the nodes that the servers supply, as a table and what to look at, or as JSON.
+//! `kiam-server status`: the nodes that the servers supply, as a table and what to look at, or as JSON. Servers with `--peers`
+//! tell of each other, so one of them is enough, as through a forwarded port.
 
 mod nodes;
 mod table;
@@ -6,14 +7,14 @@ mod table;
 mod tests;
 mod warnings;
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args};
 use jiff::Timestamp;
 use kiam_common::clock::Clock;
 use kiam_common::report::printable;
-use kiam_proto::node::{ListNodesRequest, ListNodesResponse};
+use kiam_proto::node::{ListNodesRequest, ListNodesResponse, Peer};
 use serde::Serialize;
 
 use super::ask::{Answer, AskArgs};
@@ -34,7 +35,9 @@ pub struct StatusArgs {
 
 /// Prints the fleet: 0 if every server answered, 1 if not.
 pub(super) async fn run(args: StatusArgs) -> ExitCode {
-    let asked = args.ask.every_server(|mut server| async move { server.list_nodes(ListNodesRequest {}).await });
+    let asked = args
+        .ask
+        .every_server(|mut server| async move { server.list_nodes(ListNodesRequest { whole_fleet: true }).await });
     match asked.await {
         Ok(answers) => {
             let now = Clock::system().now();
@@ -55,7 +58,7 @@ struct Fleet {
 /// A server.
 #[derive(Debug, Serialize)]
 struct Server {
-    address: SocketAddr,
+    address: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     version: String,
     /// What it waits for before it is ready.
@@ -65,13 +68,19 @@ struct Server {
     error: Option<String>,
 }
 
+/// What one server said, to this command or to another server.
+struct Said {
+    address: String,
+    answer: Result<ListNodesResponse, String>,
+}
+
 impl Fleet {
     fn new(answers: Vec<Answer<ListNodesResponse>>, now: Timestamp) -> Self {
         let (mut servers, mut nodes) = (Vec::new(), Vec::new());
-        for Answer { server: address, said } in answers {
-            match said {
-                Ok(ListNodesResponse { nodes: supplied, server_version: version, waiting_for }) => {
-                    nodes.extend(supplied.into_iter().map(|node| Node::new(node, address, &version)));
+        for Said { address, answer } in each_once(answers) {
+            match answer {
+                Ok(ListNodesResponse { nodes: supplied, server_version: version, waiting_for, .. }) => {
+                    nodes.extend(supplied.into_iter().map(|node| Node::new(node, &address, &version)));
                     servers.push(Server { address, version, waiting_for, error: None });
                 }
                 Err(error) => {
@@ -99,4 +108,26 @@ impl Fleet {
         let answered = self.servers.iter().all(|server| server.error.is_none());
         if answered { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+/// Every server once, whether it was asked here or by another: by what it calls itself, and, where it does not say, by its
+/// address.
+fn each_once(answers: Vec<Answer<ListNodesResponse>>) -> impl Iterator<Item = Said> {
+    let (mut asked, mut told) = (Vec::new(), Vec::new());
+    for Answer { server, said } in answers {
+        let answer = said.map(|mut said| {
+            told.append(&mut said.peers);
+            said
+        });
+        asked.push(Said { address: server.to_string(), answer });
+    }
+    let told = told.into_iter().map(|Peer { address, said, error }| Said { address, answer: said.ok_or(error) });
+    let (mut instances, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+    asked.into_iter().chain(told).filter(move |said| {
+        let is_new = match &said.answer {
+            Ok(answer) => answer.instance.is_empty() || instances.insert(answer.instance.clone()),
+            Err(_) => true,
+        };
+        addresses.insert(said.address.clone()) && is_new
+    })
 }

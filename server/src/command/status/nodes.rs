@@ -1,7 +1,5 @@
 //! A node as `status` shows it.
 
-use std::net::SocketAddr;
-
 use jiff::Timestamp;
 use kiam_proto::node as wire;
 use kiam_proto::node::Interception;
@@ -12,7 +10,7 @@ use serde::Serialize;
 pub(super) struct Node {
     pub(super) name: String,
     /// Who supplies it.
-    pub(super) server: SocketAddr,
+    pub(super) server: String,
     #[serde(skip)]
     pub(super) server_version: String,
     pub(super) version: String,
@@ -51,7 +49,7 @@ impl Rules {
 }
 
 impl Node {
-    pub(super) fn new(node: wire::Node, server: SocketAddr, server_version: &str) -> Self {
+    pub(super) fn new(node: wire::Node, server: &str, server_version: &str) -> Self {
         let status = node.status;
         let rules = |status: wire::Status| match status.interception() {
             Interception::Unspecified => Rules::None,
@@ -60,7 +58,7 @@ impl Node {
         };
         let ends = status.map(|status| status.certificate_not_after).filter(|ends| *ends != 0);
         Self {
-            server,
+            server: server.into(),
             server_version: server_version.into(),
             connected_since: instant(node.connected_since),
             last_seen: instant(node.last_seen),

@@ -39,7 +39,7 @@ fn line(node: &Node, now: Timestamp) -> [String; COLUMNS.len()] {
         node.interception.as_str().into(),
         node.certificate_ends.map_or_else(|| "-".into(), |ends| left(now, ends)),
         node.binding.clone(),
-        node.server.to_string(),
+        node.server.clone(),
     ];
     cells.map(|cell| printable(&cell).chars().take(WIDEST).collect())
 }

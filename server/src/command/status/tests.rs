@@ -28,11 +28,16 @@ fn node(name: &str) -> wire::Node {
         sent_sequence: 11,
         status: Some(status),
         binding: "token".into(),
+        ..wire::Node::default()
     }
 }
 
+fn said_by(instance: &str, nodes: Vec<wire::Node>) -> ListNodesResponse {
+    ListNodesResponse { nodes, server_version: "0.1.0".into(), instance: instance.into(), ..Default::default() }
+}
+
 fn answer(port: u16, said: Result<Vec<wire::Node>, &str>) -> Answer<ListNodesResponse> {
-    let listed = |nodes| ListNodesResponse { nodes, server_version: "0.1.0".into(), waiting_for: Vec::new() };
+    let listed = |nodes| said_by("", nodes);
     Answer { server: ([127, 0, 0, 1], port).into(), said: said.map(listed).map_err(Into::into) }
 }
 
@@ -50,6 +55,34 @@ b     0.1.0    2h 0m      3s    2    healthy       30d 0h       token    127.0.0
 ";
     assert_eq!(fleet.to_text(now()), expected);
     assert_eq!(fleet.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn servers_that_only_others_tell_of_are_shown_and_each_is_shown_once() {
+    let peer = |address: &str, said: Result<ListNodesResponse, &str>| wire::Peer {
+        address: address.into(),
+        error: said.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+        said: said.ok(),
+    };
+    let told = |instance, node_name, peers| ListNodesResponse { peers, ..said_by(instance, vec![node(node_name)]) };
+    let asked = |port, said| Answer { server: ([127, 0, 0, 1], port).into(), said: Ok(said) };
+    let one = told(
+        "one",
+        "a",
+        vec![
+            peer("10.0.0.2:443", Ok(said_by("two", vec![node("b")]))),
+            peer("10.0.0.3:443", Err("it is away")),
+            peer("10.0.0.4:443", Ok(said_by("four", vec![node("d")]))),
+        ],
+    );
+    let two =
+        told("two", "b", vec![peer("10.0.0.3:443", Err("gone")), peer("10.0.0.1:443", Ok(said_by("one", vec![])))]);
+    let fleet = Fleet::new(vec![asked(1, one), asked(2, two)], now());
+    let servers: Vec<&str> = fleet.servers.iter().map(|server| &*server.address).collect();
+    assert_eq!(servers, ["127.0.0.1:1", "127.0.0.1:2", "10.0.0.3:443", "10.0.0.4:443"]);
+    let nodes: Vec<_> = fleet.nodes.iter().map(|node| (&*node.name, &*node.server)).collect();
+    assert_eq!(nodes, [("a", "127.0.0.1:1"), ("b", "127.0.0.1:2"), ("d", "10.0.0.4:443")]);
+    assert_eq!(fleet.warnings, ["10.0.0.3:443 does not answer: it is away"]);
 }
 
 #[test]
@@ -94,6 +127,7 @@ fn a_server_that_does_not_answer_or_is_not_ready_is_warned_of() {
         nodes: Vec::new(),
         server_version: "0.2.0".into(),
         waiting_for: vec!["pods".into(), "namespaces".into()],
+        ..Default::default()
     };
     let starting = Answer { server: ([127, 0, 0, 1], 3).into(), said: Ok(starting) };
     let fleet = Fleet::new(vec![answer(1, Ok(Vec::new())), answer(2, Err("connection refused")), starting], now());

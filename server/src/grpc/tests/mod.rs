@@ -33,6 +33,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use super::Outlook;
 use super::connection::{Limits, serve};
 use super::connections::Connections;
 use super::fleet::Fleet;
@@ -43,8 +44,9 @@ use crate::directory::Directory;
 use crate::events::Recorder;
 use crate::events::fake::FakeEvents;
 use crate::fixtures::{self, namespace, pod, resolver};
+use crate::fleet_metrics::Collector;
 use crate::issue::Issuer;
-use crate::metrics::{BindingMetrics, Costly, EventMetrics, RequestMetrics, StreamMetrics};
+use crate::metrics::{BindingMetrics, Costly, EventMetrics, FleetMetrics, RequestMetrics, StreamMetrics};
 use crate::node_binding::unbound::Unbound;
 use crate::node_binding::{Mode, NodeBinding};
 use crate::sts::fake::FakeSts;
@@ -65,6 +67,7 @@ struct Stand {
     sts: Arc<FakeSts>,
     events: Arc<FakeEvents>,
     fleet: Arc<Fleet>,
+    collector: Arc<Collector>,
     registry: Registry,
     pods_listed: Blocker,
     channel: Channel,
@@ -130,7 +133,11 @@ impl Stand {
         let counted = GrpcMetrics::server(&registry, &super::descriptors()).unwrap();
         let health = super::unhealthy().await;
         let (issuer, supplier, scrapers) = (Arc::new(issuer), Arc::new(supplier), Arc::new(NamedScrapers));
-        let service = super::service(issuer, supplier, scrapers, Operators::default(), &health, &counted).unwrap();
+        let fleet_metrics = FleetMetrics::new(&registry).unwrap();
+        let collector = Arc::new(Collector::new(Arc::clone(&fleet), None, registry.clone(), fleet_metrics));
+        let outlook =
+            Outlook { operators: Operators::default(), metrics: None, peers: None, collector: Arc::clone(&collector) };
+        let service = super::service(issuer, supplier, scrapers, outlook, &health, &counted).unwrap();
         tokio::spawn(super::keep_health(health, readiness, shutdown.clone()));
         let (channel, incoming, connections) = in_memory();
         let open = Arc::<Connections>::default();
@@ -138,7 +145,20 @@ impl Stand {
         let serving = tokio::spawn(serve(incoming, service, limits, open, shutdown.clone()));
         pods_listed.clear();
         settle().await;
-        Self { directory, desk, sts, events, fleet, registry, pods_listed, channel, connections, shutdown, serving }
+        Self {
+            directory,
+            desk,
+            sts,
+            events,
+            fleet,
+            collector,
+            registry,
+            pods_listed,
+            channel,
+            connections,
+            shutdown,
+            serving,
+        }
     }
 
     /// With the pod `a` at 10.0.0.1, whose namespace permits its role `reader`.

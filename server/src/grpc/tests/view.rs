@@ -27,7 +27,7 @@ impl Stand {
     }
 
     async fn nodes(&self, token: Option<&str>) -> Result<ListNodesResponse, Status> {
-        let request = bearing(token, ListNodesRequest {});
+        let request = bearing(token, ListNodesRequest::default());
         Ok(FleetClient::new(self.channel.clone()).list_nodes(request).await?.into_inner())
     }
 

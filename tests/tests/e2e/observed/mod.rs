@@ -1,5 +1,5 @@
 //! A real Prometheus, as `kiam-server install metrics` sets it up, finds a running fleet by `/sd` and scrapes it under
-//! traffic and faults: then every query of every dashboard and rule has an answer.
+//! traffic and faults: then every query of every dashboard and rule has an answer, and what is wrong raises its alert.
 
 mod promql;
 mod scene;
@@ -8,34 +8,54 @@ use kiam_tests::dashboards::{Rendered, render};
 use kiam_tests::netns::inside;
 use kiam_tests::real::eventually;
 use kiam_tests::real::prometheus::{CONFIGURATION, Prometheus, lint};
+use regex::Regex;
 
 use crate::install_metrics::{file, objects, printed};
 use crate::rules::{FILES, Rule};
 use scene::{SCRAPER, Scene};
 
-/// What goes wrong in the scene, by the alerts that say so.
-const EXPECTED: [&str; 6] = [
+/// What goes wrong in the scene from the beginning, by the alerts that say so.
+const EXPECTED: [&str; 10] = [
+    "KiamDeniedRolesRising",
+    "KiamIpQueryUsed",
     "KiamNodeBindingRefusals",
+    "KiamOwnCredentialsRefused",
+    "KiamRequestsFailing",
     "KiamRolesRefused",
+    "KiamStsFailing",
     "KiamStsThrottled",
     "KiamV1MetadataUse",
     "KiamWrongNode",
-    "KiamIpQueryUsed",
 ];
 
-/// Prometheus as it is installed, but for the pace and for what a pod would mount.
+/// What goes wrong when STS and the Kubernetes API are away and a certificate is spoilt.
+const ALONE: [&str; 3] = ["KiamCertificateUnusable", "KiamKubernetesUnreachable", "KiamStsUnreachable"];
+
+/// And when the server is away, too.
+const UNSERVED: [&str; 4] = ["KiamNoPush", "KiamNoServer", "KiamServerDown", "KiamServerUnreachable"];
+
+/// Prometheus as it is installed, but for the pace, for how long something must be wrong, and for what a pod would mount.
 fn installed(scene: &Scene) -> Prometheus {
-    let objects = objects(&printed(&[("--server", &scene.status_listener())]));
+    let objects = objects(&printed(&[("--server", &scene.status_listener()), ("--ca-secret", "kiam-metrics-ca")]));
     let configuration = file(&objects, "kiam-prometheus", "prometheus.yaml")
         .replace("interval: 30s", "interval: 1s")
         .replace("/var/run/secrets/kubernetes.io/serviceaccount/token", "token")
+        .replace("/etc/prometheus/tls/", "")
         .replace("/etc/prometheus/rules/*.yaml", "rules-*.yaml");
     let kube_state_metrics = format!(
         "  - job_name: kube-state-metrics\n    static_configs: [{{ targets: ['{}'] }}]\n",
         scene.kube_state_metrics()
     );
-    let rules = FILES.map(|name| (format!("rules-{name}"), file(&objects, "kiam-prometheus-rules", name).to_owned()));
-    let mut files = vec![(CONFIGURATION, configuration + &kube_state_metrics), ("token", SCRAPER.into())];
+    let pending = Regex::new(r"for: \d+[mh]").expect("sound");
+    let rules = FILES.map(|name| {
+        let rules = pending.replace_all(file(&objects, "kiam-prometheus-rules", name), "for: 0s");
+        (format!("rules-{name}"), rules.into_owned())
+    });
+    let mut files = vec![
+        (CONFIGURATION, configuration + &kube_state_metrics),
+        ("token", SCRAPER.into()),
+        ("ca.crt", scene.authority()),
+    ];
     files.extend(rules.iter().map(|(name, text)| (name.as_str(), text.clone())));
     Prometheus::with_files(&files)
 }
@@ -95,11 +115,30 @@ async fn assert_rules_are_answered(scene: &Scene, prometheus: &Prometheus) {
         }
     }
     for alert in EXPECTED {
-        assert_answered(scene, prometheus, "what goes wrong", &format!("ALERTS{{alertname=\"{alert}\"}}")).await;
+        assert_answered(scene, prometheus, "what goes wrong", &firing(alert)).await;
     }
     let rules = prometheus.get("/api/v1/rules").await.expect("the rules").to_string();
     assert!(rules.contains("KiamWrongNode") && !rules.contains("error expanding"), "{rules}");
     assert!(!rules.contains(r#""health":"err""#), "{rules}");
+}
+
+fn firing(alert: &str) -> String {
+    format!("ALERTS{{alertname=\"{alert}\", alertstate=\"firing\"}}")
+}
+
+/// Takes away what the scene lives on, and waits for what Prometheus says to it.
+async fn assert_losses_are_told(mut scene: Scene, prometheus: &Prometheus) {
+    scene.lose_what_is_around().await;
+    for alert in ALONE {
+        prometheus.query(&firing(alert)).await;
+    }
+    scene.lose_the_server().await;
+    for alert in UNSERVED {
+        prometheus.query(&firing(alert)).await;
+    }
+    // Nobody tells Prometheus any more what there is; it goes on with what it was told last.
+    scene.lose_an_agent().await;
+    prometheus.query(&firing("KiamAgentDown")).await;
 }
 
 #[test]
@@ -120,11 +159,10 @@ fn every_query_of_every_dashboard_and_rule_is_answered_by_a_fleet_under_traffic_
             }
         }
         assert_rules_are_answered(&scene, &prometheus).await;
-        for agent in scene.agents() {
-            assert_eq!(lint(&scene.metrics(agent).await), Vec::<String>::new());
-        }
+        assert_eq!(lint(&scene.metrics(scene.agent()).await), Vec::<String>::new());
         // As Kiam spells it.
         let complaints = lint(&scene.metrics(scene.server()).await);
         assert!(complaints.len() == 1 && complaints[0].starts_with("kiam_sts_cacheSize "), "{complaints:?}");
+        assert_losses_are_told(scene, &prometheus).await;
     });
 }

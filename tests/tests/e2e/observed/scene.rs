@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use http::header::AUTHORIZATION;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
+use kiam_common::args::TlsArgs;
+use kiam_common::testing::metrics::value;
 use kiam_tests::kube_api::{Pod, TokenUser};
 use kiam_tests::loopback::{Answer, Handler, Listening, answer};
 use kiam_tests::netns::sh;
-use kiam_tests::real::free_port;
 use kiam_tests::real::http::{LOCALHOST, get, send};
 use kiam_tests::real::namespace::free_ip;
 use kiam_tests::real::program::Invocation;
+use kiam_tests::real::{eventually, free_port};
 use kiam_tests::stack::Program;
 use kiam_tests::sts::{Fault, Refusal, Scope};
 
@@ -38,6 +40,8 @@ pub(super) struct Scene {
     /// An agent without a token, which nobody serves.
     stranger: Program,
     pods: Pods,
+    /// Of the second agent's status listener.
+    certificate: TlsArgs,
     kube_state_metrics: Listening,
     rounds: AtomicU32,
 }
@@ -51,7 +55,7 @@ struct Pods {
 }
 
 impl Scene {
-    /// Starts it: one agent keeps rules, the other lets pods be chosen by `?ip=`.
+    /// Starts it: one agent keeps rules, the other lets pods be chosen by `?ip=` and has metrics over TLS.
     pub(super) async fn start() -> Self {
         sh(&format!("ip addr add {HOST}/32 dev lo"));
         let around = Emulated::start().await;
@@ -69,16 +73,26 @@ impl Scene {
             .flag("--intercept", "nftables")
             .flag("--host", HOST)
             .flag("--host-interface", "eni+");
-        let asked_by_ip = agent(&around, "node-b", address).flag("--allow-ip-query", true);
+        let certificate = around.identities.pki.issue("status", &["127.0.0.1"]);
+        let asked_by_ip = agent(&around, "node-b", address)
+            .flag("--allow-ip-query", true)
+            .flag("--metrics-tls-cert", certificate.cert.display())
+            .flag("--metrics-tls-key", certificate.key.display());
         let agents =
             [around.logs.start("node-a", &intercepting).await, around.logs.start("node-b", &asked_by_ip).await];
-        for program in [&server].into_iter().chain(&agents) {
+        for program in [&server, &agents[0]] {
             wait_until_ready(program).await;
         }
         let stranger = around.logs.start("stranger", &around.agent(address).flag("--node-name", "node-c")).await;
         let kube_state_metrics = Listening::start(([127, 0, 0, 1], 0).into(), Arc::new(DaemonSet)).await;
         let kube_state_metrics = kube_state_metrics.expect("a free port");
-        Self { around, server, agents, stranger, pods, kube_state_metrics, rounds: AtomicU32::new(0) }
+        let rounds = AtomicU32::new(0);
+        let scene = Self { around, server, agents, stranger, pods, certificate, kube_state_metrics, rounds };
+        eventually("both agents to be supplied", async || {
+            (value(&scene.metrics(&scene.server).await, "kiam_nodes_connected") == Some(2.0)).then_some(())
+        })
+        .await;
+        scene
     }
 
     /// A round of requests, of every kind that is counted.
@@ -105,13 +119,41 @@ impl Scene {
         self.ask_for_something_new(b).await;
     }
 
-    /// A pod that nobody has seen before asks for a role that nobody has had, and STS throttles it once.
+    /// Pods that nobody has seen before ask for roles that nobody has had. STS throttles one of them once, fails once for
+    /// another, and once does not know the server.
     async fn ask_for_something_new(&self, agent: SocketAddr) {
-        let role = format!("role-{}", self.rounds.fetch_add(1, Ordering::Relaxed));
-        let scope = Scope::Role(format!("{BASE_ARN}{role}"));
-        self.around.sts.set_fault_times(scope, Fault::Refuse(Refusal::throttling()), 1);
-        let pod = run(&self.around, "apps", "node-b", &role);
-        ask_for(agent, pod, &role).await;
+        for refusal in
+            [Refusal::throttling(), Refusal::server_error(StatusCode::INTERNAL_SERVER_ERROR), Refusal::expired_token()]
+        {
+            let role = format!("role-{}", self.rounds.fetch_add(1, Ordering::Relaxed));
+            let scope = Scope::Role(format!("{BASE_ARN}{role}"));
+            self.around.sts.set_fault_times(scope, Fault::Refuse(refusal), 1);
+            let pod = run(&self.around, "apps", "node-b", &role);
+            ask_for(agent, pod, &role).await;
+        }
+    }
+
+    /// STS and then the Kubernetes API go away, and a certificate is spoilt.
+    pub(super) async fn lose_what_is_around(&mut self) {
+        fs::write(&self.certificate.cert, "").expect("the certificate can be spoilt");
+        self.around.sts.set_fault(Scope::Everyone, Fault::Reset);
+        self.ask_for_something_new(self.agents[1].addresses().main).await;
+        self.around.kube.go_away();
+    }
+
+    /// The server goes away.
+    pub(super) async fn lose_the_server(&mut self) {
+        self.server.kill().await.expect("the server can be killed");
+    }
+
+    /// An agent goes away.
+    pub(super) async fn lose_an_agent(&mut self) {
+        self.agents[0].kill().await.expect("the agent can be killed");
+    }
+
+    /// Whom Prometheus trusts.
+    pub(super) fn authority(&self) -> String {
+        fs::read_to_string(&self.certificate.ca).expect("the authority can be read")
     }
 
     /// What a program shows to who may see it.
@@ -125,9 +167,9 @@ impl Scene {
         &self.server
     }
 
-    /// The agents that servers tell of.
-    pub(super) fn agents(&self) -> &[Program; 2] {
-        &self.agents
+    /// The agent whose metrics are not over TLS.
+    pub(super) fn agent(&self) -> &Program {
+        &self.agents[0]
     }
 
     /// Where Prometheus asks what there is to scrape.

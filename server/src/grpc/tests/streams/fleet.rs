@@ -9,7 +9,7 @@ use super::super::{Stand, settle};
 
 impl Stand {
     async fn fleet(&self) -> ListNodesResponse {
-        FleetClient::new(self.channel.clone()).list_nodes(ListNodesRequest {}).await.unwrap().into_inner()
+        FleetClient::new(self.channel.clone()).list_nodes(ListNodesRequest::default()).await.unwrap().into_inner()
     }
 }
 

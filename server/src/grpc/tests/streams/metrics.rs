@@ -13,8 +13,6 @@ use tokio::time::{Instant, sleep};
 
 use super::super::{Stand, settle};
 use super::Agent;
-use crate::fleet_metrics::Collector;
-use crate::metrics::FleetMetrics;
 
 impl Stand {
     /// An agent of `node-0` that can be asked for its series.
@@ -66,8 +64,7 @@ async fn of_two_streams_of_a_node_the_newer_one_counts() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_does_not_answer_is_left_out_and_counted_and_agents_are_asked_once_a_second_at_most() {
     let stand = Stand::new().await;
-    let metrics = FleetMetrics::new(&stand.registry).unwrap();
-    let collector = Collector::new(Arc::clone(&stand.fleet), stand.registry.clone(), metrics);
+    let collector = Arc::clone(&stand.collector);
     for waits in [0, 1] {
         let begun = Instant::now();
         collector.families(false).await;
