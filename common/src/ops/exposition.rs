@@ -278,7 +278,7 @@ mod tests {
             (f64::NEG_INFINITY, "-Inf", "-Inf"),
         ] {
             for (format, expected) in [(Format::Text, text), (Format::OpenMetrics, standard)] {
-                let gauge = Gauge::new("kiam_d", "").unwrap();
+                let gauge = Gauge::new("kiam_d", "D").unwrap();
                 gauge.set(number);
                 let written = encode(&prometheus::core::Collector::collect(&gauge), format).unwrap();
                 assert!(written.contains(&format!("\nkiam_d {expected}\n")), "{written}");

@@ -46,11 +46,12 @@ mod tests {
     #[test]
     fn a_certificate_is_for_the_hosts_that_clients_would_take_it_for() {
         let pki = Pki::new();
-        let server = CertificateDer::from_pem_file(pki.issue("server", &["10.0.0.1", "kiam", "*.svc"]).cert).unwrap();
-        for host in ["kiam", "KIAM", "10.0.0.1", "server.svc"] {
+        let server =
+            CertificateDer::from_pem_file(pki.issue("server", &["10.0.0.1", "kiam", "*.kiam.svc"]).cert).unwrap();
+        for host in ["kiam", "KIAM", "10.0.0.1", "a.kiam.svc"] {
             assert!(is_for(&server, host), "{host}");
         }
-        for other in ["kiam-agent", "10.0.0.2", "a.server.svc", "svc", "", "no name"] {
+        for other in ["kiam-agent", "10.0.0.2", "a.b.kiam.svc", "kiam.svc", "", "no name"] {
             assert!(!is_for(&server, other), "{other}");
         }
         assert!(!is_for(&CertificateDer::from(b"no certificate".as_slice()), "kiam"));

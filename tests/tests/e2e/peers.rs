@@ -30,6 +30,7 @@ struct Pair {
     agents: [Program; 2],
     /// Of the second server.
     second: TlsArgs,
+    operator: TlsArgs,
 }
 
 impl Pair {
@@ -58,7 +59,8 @@ impl Pair {
         for program in servers.iter().chain(&agents) {
             wait_until_ready(program).await;
         }
-        Self { around, servers, agents, second }
+        let operator = around.identities.pki.issue("operator", &["kiam-operator"]);
+        Self { around, servers, agents, second, operator }
     }
 
     /// What a server's listener answers.
@@ -78,8 +80,7 @@ impl Pair {
     }
 
     fn status(&self, server: usize) -> (i32, Value) {
-        let operator = self.around.identities.pki.issue("operator", &["kiam-operator"]);
-        let status = with_identity(Invocation::new(PROGRAMS, &["server", "status"]), &operator);
+        let status = with_identity(Invocation::new(PROGRAMS, &["server", "status"]), &self.operator);
         let (code, said) =
             status.flag("--server-address", self.servers[server].addresses().main).flag("--json", true).run();
         (code, serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}")))
