@@ -88,10 +88,8 @@ pub(super) fn refused(wrong: &str) -> Page {
 /// The answer to a request with these headers: what is wanted of the families.
 pub(super) fn answer(mut families: Vec<MetricFamily>, wanted: &Wanted, headers: &HeaderMap) -> Page {
     families.retain(|family| wanted.takes(family.name()));
-    let format = match accepts(headers, header::ACCEPT, "application/openmetrics-text") {
-        true => Format::OpenMetrics,
-        false => Format::Text,
-    };
+    let is_standard = accepts(headers, header::ACCEPT, "application/openmetrics-text");
+    let format = if is_standard { Format::OpenMetrics } else { Format::Text };
     let body = match encode(&families, format) {
         Ok(body) => body,
         Err(malformed) => return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{malformed}\n")),
