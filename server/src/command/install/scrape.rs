@@ -1,5 +1,7 @@
 //! What the printed Prometheus scrapes, and how it shows who it is.
 
+use std::iter;
+
 use super::{MetricsArgs, ShownAuth};
 
 /// Where Prometheus has the files of the secrets that flags name.
@@ -16,16 +18,18 @@ pub(super) fn configuration(args: &MetricsArgs) -> String {
     let names = [("server", &args.server_tls_name), ("agent", &args.agent_tls_name)];
     // A job each: Prometheus has one name for the certificates of a job, whose targets it knows by their addresses.
     let jobs = names.map(|(component, name)| {
-        let access: String = access(args, name.as_deref()).iter().map(|line| format!("    {line}\n")).collect();
-        JOB.replace("@COMPONENT@", component).replace("@ACCESS@", &access).replace("@TARGETS@", &targets(args))
+        let line = |setting: &String| format!("    {setting}\n");
+        let access: Vec<String> = access(args, name.as_deref()).iter().map(line).collect();
+        JOB.replace("@COMPONENT@", component).replace("@ACCESS@", &access.concat()).replace("@TARGETS@", &targets(args))
     });
     format!("{CONFIGURATION}{}", jobs.concat())
 }
 
 fn targets(args: &MetricsArgs) -> String {
-    let access: String =
-        access(args, args.server_tls_name.as_deref()).iter().map(|setting| format!(", {setting}")).collect();
-    let target = |server: &String| format!("      - {{ url: '{server}/sd', refresh_interval: 30s{access} }}\n");
+    let settings: Vec<String> =
+        iter::once("refresh_interval: 30s".to_owned()).chain(access(args, args.server_tls_name.as_deref())).collect();
+    let settings = settings.join(", ");
+    let target = |server: &String| format!("      - {{ url: '{server}/sd', {settings} }}\n");
     args.server.iter().map(target).collect()
 }
 
