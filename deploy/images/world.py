@@ -1,4 +1,4 @@
-"""What the programs of the images find around them when `check` runs them: names, a Kubernetes with one pod, and an STS.
+"""What the programs of the images find around them when `check` runs them: names, a Kubernetes with one pod, an STS.
 
 All of it is in one network namespace, on its loopback, at the addresses and ports that it has in a cluster.
 """
@@ -20,9 +20,10 @@ POD = "127.0.0.9"
 ROLE = "reader"
 ACCESS_KEY = "ASIAIMAGES0000000000"
 
+ANNOTATIONS = {"iam.amazonaws.com/role": ROLE}
 PODS = [
     {
-        "metadata": {"name": "reader", "namespace": "team", "uid": "1", "annotations": {"iam.amazonaws.com/role": ROLE}},
+        "metadata": {"name": "reader", "namespace": "team", "uid": "1", "annotations": ANNOTATIONS},
         "spec": {"nodeName": "node", "containers": []},
         "status": {"phase": "Running", "podIP": POD, "podIPs": [{"ip": POD}]},
     }
