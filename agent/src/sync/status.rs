@@ -5,12 +5,14 @@ use kiam_common::channel::why;
 use kiam_common::reason::{Reason, Refusal};
 use tonic::Status;
 
-/// Reads a status: one of the transport has a source, one that a server sent has none.
+/// Reads a status.
 pub(crate) fn refusal(status: &Status) -> Refusal {
-    match std::error::Error::source(status) {
-        None => Refusal::from_status(status),
-        Some(_) => unreachable(&why(status)),
-    }
+    if is_of_transport(status) { unreachable(&why(status)) } else { Refusal::from_status(status) }
+}
+
+/// Whether no server sent it: a status of the transport has a source, one that a server sent has none.
+pub(crate) fn is_of_transport(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
 }
 
 /// No server could be asked in time.

@@ -47,7 +47,10 @@ pub(crate) struct Supplier {
 enum NoStream {
     /// All that answered are Kiam v4's.
     Unimplemented,
-    Failed,
+    /// None answered; how it went with the last of them.
+    Unreachable(String),
+    /// Some answered, and refused.
+    Refused,
 }
 
 impl Supplier {
@@ -99,7 +102,11 @@ impl Supplier {
             let wait = match self.round(left).await {
                 Ok(session) => return session,
                 Err(NoStream::Unimplemented) => PAUSE_UNIMPLEMENTED,
-                Err(NoStream::Failed) => pause.mul_f64(0.5 + fastrand::f64() / 2.0),
+                Err(NoStream::Refused) => jittered(pause),
+                Err(NoStream::Unreachable(why)) => {
+                    self.endpoints.all_failed(&why);
+                    jittered(pause)
+                }
             };
             pause = PAUSE_MAX.min(pause * 2);
             // Whether it was the time or a change of addresses that ended the wait, it is time to ask again.
@@ -111,7 +118,7 @@ impl Supplier {
     async fn round(&self, left: Option<SocketAddr>) -> Result<Session, NoStream> {
         let mut endpoints = self.endpoints.in_turn();
         endpoints.sort_by_key(|endpoint| left == Some(endpoint.address()));
-        let mut outcome = NoStream::Failed;
+        let mut outcome = NoStream::Unreachable("no address is known".into());
         for endpoint in endpoints {
             let address = endpoint.address();
             match Session::open(endpoint.clone(), self.reporter.clone(), self.metrics.clone()).await {
@@ -126,11 +133,21 @@ impl Supplier {
                 Err(end) => {
                     self.endpoints.failed(&endpoint);
                     tracing::debug!(%address, "no stream: {end}");
+                    outcome = match (outcome, &end) {
+                        (NoStream::Unreachable(_), End::Unreachable(_)) => NoStream::Unreachable(end.to_string()),
+                        (NoStream::Unreachable(_), _) => NoStream::Refused,
+                        (known, _) => known,
+                    };
                 }
             }
         }
         Err(outcome)
     }
+}
+
+/// Up to half less, so that agents do not come all at once.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 /// Lets a stream that is to be left go on until the next one is there.

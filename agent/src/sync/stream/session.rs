@@ -31,6 +31,9 @@ pub(super) enum End {
     /// A server of Kiam v4.
     #[error("the server has no stream")]
     Unimplemented,
+    /// The server could not be reached, or no longer.
+    #[error("{}", .0.message)]
+    Unreachable(Refusal),
     /// The server would not have the agent, or would no longer.
     #[error("the server ended the stream: {}", .0.message)]
     Refused(Refusal),
@@ -55,7 +58,9 @@ impl End {
     /// As it is counted.
     pub(super) fn why(&self) -> Why {
         match self {
-            Self::Unimplemented | Self::Refused(_) | Self::Closed | Self::NoSnapshot => Why::Lost,
+            Self::Unimplemented | Self::Unreachable(_) | Self::Refused(_) | Self::Closed | Self::NoSnapshot => {
+                Why::Lost
+            }
             Self::Gap(_) => Why::Gap,
             Self::GoAway(_) => Why::GoAway,
             Self::Replaced => Why::Replaced,
@@ -72,6 +77,7 @@ impl From<Status> for End {
     fn from(status: Status) -> Self {
         match status.code() {
             Code::Unimplemented => Self::Unimplemented,
+            _ if status::is_of_transport(&status) => Self::Unreachable(status::refusal(&status)),
             _ => Self::Refused(status::refusal(&status)),
         }
     }

@@ -104,6 +104,29 @@ impl Supplied {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_no_server_answers_is_known_though_no_pod_asks() {
+    let supplied = Supplied::new().await;
+    let (stream, one, two) = supplied.by_one_of_two().await;
+    drop((stream, one, two));
+    sleep(3 * PAUSE_MAX).await;
+    assert!(!supplied.agent.endpoints.is_reachable());
+    assert_eq!(supplied.agent.readiness.waiting_for(), ["server"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_gives_no_stream_answers_all_the_same() {
+    let supplied = Supplied::new().await;
+    let (stream, one, two) = supplied.by_one_of_two().await;
+    one.streams.refuse(Some(Status::unavailable("not ready")));
+    drop((stream, two));
+    for _ in 0..100 {
+        sleep(PAUSE_MIN).await;
+        assert!(supplied.agent.endpoints.is_reachable());
+    }
+    assert!(one.streams.attempts() > 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_snapshot_is_in_effect_when_it_is_complete_and_not_before() {
     let supplied = Supplied::new().await;
     let mut server = supplied.agent.supplying("a").await;
