@@ -141,12 +141,9 @@ impl Scene {
         self.around.kube.go_away();
     }
 
-    /// The server goes away, and agents find out, as somebody asks whom they do not know.
+    /// The server goes away.
     pub(super) async fn lose_the_server(&mut self) {
         self.server.kill().await.expect("the server can be killed");
-        for agent in &self.agents {
-            get(free_ip().into(), agent.addresses().main, CREDENTIALS).await;
-        }
     }
 
     /// An agent goes away.
