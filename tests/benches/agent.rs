@@ -26,7 +26,7 @@ const CREDENTIALS: &str = "/latest/meta-data/iam/security-credentials/";
 async fn main() {
     let binary = release_binary();
     let megabytes = |bytes: u64| f64::from(u32::try_from(bytes >> 10).expect("below 4 TiB")) / 1024.0;
-    let mut stack = stack().await;
+    let mut stack = stack(&binary).await;
     let agent = stack.nodes[0].agent.addresses().main;
 
     let arrivals = arrivals(&stack, agent).await;
@@ -51,8 +51,9 @@ async fn main() {
     println!("{}", json!(line));
 }
 
-async fn stack() -> Stack {
-    let setup = Setup::new(env!("CARGO_BIN_EXE_kiam-sandbox"), &["node-a"]);
+async fn stack(agent: &Path) -> Stack {
+    let mut setup = Setup::new(env!("CARGO_BIN_EXE_kiam-sandbox"), &["node-a"]);
+    setup.agent_binary = agent.into();
     let stack = Stack::start(setup).await.expect("the stack starts");
     stack.kube.put_namespace("bench", &[("iam.amazonaws.com/permitted", ".*")]);
     stack
@@ -134,8 +135,9 @@ fn release_binary() -> PathBuf {
     let arguments = ["build", "--release", "--package", "kiam-agent", "--manifest-path", manifest];
     let built = Command::new(cargo).args(arguments).status().expect("cargo runs");
     assert!(built.success(), "the agent must build");
-    let directory = Path::new(env!("CARGO_BIN_EXE_kiam-sandbox")).parent().expect("it is in target/release");
-    directory.join("kiam-agent")
+    let profiles =
+        Path::new(env!("CARGO_BIN_EXE_kiam-sandbox")).ancestors().nth(2).expect("it is in a profile's directory");
+    profiles.join("release/kiam-agent")
 }
 
 fn percentile(mut times: Vec<f64>, percent: usize) -> f64 {

@@ -32,6 +32,8 @@ pub const REGION: &str = "eu-west-1";
 pub struct Setup {
     /// The sandbox binary.
     pub binary: PathBuf,
+    /// The agents' binary: the same, unless it is to be the agent as users have it.
+    pub agent_binary: PathBuf,
     /// The nodes' names; each gets an agent.
     pub nodes: Vec<&'static str>,
     /// The programs' `--level`.
@@ -47,8 +49,10 @@ pub struct Setup {
 impl Setup {
     /// These nodes, and nothing that is not needed.
     pub fn new(binary: impl Into<PathBuf>, nodes: &[&'static str]) -> Self {
+        let binary = binary.into();
         Self {
-            binary: binary.into(),
+            agent_binary: binary.clone(),
+            binary,
             nodes: nodes.to_vec(),
             log_level: "info",
             server_flags: Vec::new(),
@@ -212,6 +216,7 @@ impl Common<'_> {
 
     fn agent(&self, pki: &Pki, node: &str, ip: IpAddr, servers: &str) -> Spec {
         let mut spec = self.spec(node, "agent", &pki.issue(node, &[node]));
+        spec.binary.clone_from(&self.setup.agent_binary);
         spec.arguments.extend(flags(&[
             ("--bind", &ip.to_string()),
             ("--port", "0"),
