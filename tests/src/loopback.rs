@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -34,11 +35,13 @@ pub trait Handler: Send + Sync + 'static {
     fn answer(self: Arc<Self>, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
 
-/// A listening emulator; dropping it closes the port and every connection.
+/// A listening emulator; dropping it closes the port and every connection, some moments later.
 #[derive(Debug)]
 pub struct Listening {
     addr: SocketAddr,
-    _accepting: AbortOnDropHandle<()>,
+    /// Dropped to have the port and every connection closed.
+    open: oneshot::Sender<()>,
+    accepting: AbortOnDropHandle<()>,
 }
 
 impl Listening {
@@ -46,7 +49,15 @@ impl Listening {
     pub async fn start(addr: SocketAddr, handler: Arc<impl Handler>) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        Ok(Self { addr, _accepting: AbortOnDropHandle::new(tokio::spawn(accept(listener, handler))) })
+        let (open, closed) = oneshot::channel();
+        let accepting = AbortOnDropHandle::new(tokio::spawn(accept(listener, handler, closed)));
+        Ok(Self { addr, open, accepting })
+    }
+
+    /// Closes the port and every connection: once this returns, nobody is told anything any more.
+    pub async fn close(self) {
+        drop(self.open);
+        self.accepting.await.expect("no handler panics");
     }
 
     /// Where it listens.
@@ -60,10 +71,11 @@ impl Listening {
     }
 }
 
-async fn accept(listener: TcpListener, handler: Arc<impl Handler>) {
+async fn accept(listener: TcpListener, handler: Arc<impl Handler>, mut closed: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            _ = &mut closed => break,
             accepted = listener.accept() => {
                 if let Ok((stream, _)) = accepted {
                     connections.spawn(serve(stream, Arc::clone(&handler)));
@@ -72,6 +84,8 @@ async fn accept(listener: TcpListener, handler: Arc<impl Handler>) {
             Some(_) = connections.join_next() => {}
         }
     }
+    drop(listener);
+    connections.shutdown().await;
 }
 
 async fn serve(stream: TcpStream, handler: Arc<impl Handler>) {

@@ -100,9 +100,11 @@ impl KubeApi {
         format!("http://{}", self.addr)
     }
 
-    /// Closes the port and every connection. What is there stays, and can be changed meanwhile.
-    pub fn go_away(&mut self) {
-        self.listening = None;
+    /// Closes the port and every connection. What is there stays, and can be changed meanwhile: nobody hears of it.
+    pub async fn go_away(&mut self) {
+        if let Some(listening) = self.listening.take() {
+            listening.close().await;
+        }
     }
 
     /// Listens again where it did.

@@ -187,7 +187,7 @@ async fn the_server_tells_whether_kubernetes_and_sts_answer() {
     let writer = around.run_pod("writer", "writer");
     ask_for(agent.addresses().main, writer, "writer").await;
     assert_eq!(reads("kiam_sts_reachable").await, Some(0.0));
-    around.kube.go_away();
+    around.kube.go_away().await;
     eventually("the loss to be noticed", async || {
         (reads("kiam_kubernetes_reachable").await == Some(0.0)).then_some(())
     })

@@ -75,7 +75,7 @@ async fn a_real_cluster_is_read_with_the_servers_own_rights() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_cannot_be_read_is_told_in_one_line() {
     let mut around = Emulated::start().await;
-    around.kube.go_away();
+    around.kube.go_away().await;
     let (code, said) = preflight(&around.logs.path().join("kubeconfig")).run();
     assert!(code == 1 && said.lines().count() == 1 && said.contains("cannot read the cluster"), "{said}");
 }

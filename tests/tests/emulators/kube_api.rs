@@ -111,6 +111,22 @@ async fn a_watch_from_forgotten_history_is_gone_and_the_watcher_lists_again() {
     assert_eq!(first_list(&mut events).await, BTreeSet::from(["p0".into()]));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_told_what_changes_while_the_api_is_away() {
+    let mut api = KubeApi::start().await.unwrap();
+    for _ in 0..100 {
+        put_pods(&api, 1);
+        let watch = pods(&api).watch(&WatchParams::default(), "").await.unwrap().boxed();
+        pin_mut!(watch);
+        assert!(matches!(watch.next().await, Some(Ok(WatchEvent::Added(_)))));
+        api.go_away().await;
+        assert!(api.remove_pod("default", "p0"));
+        let told = watch.next().await;
+        assert!(!matches!(told, Some(Ok(_))), "{told:?}");
+        api.come_back().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn old_revisions_and_old_pages_are_expired() {
     let api = KubeApi::start().await.unwrap();

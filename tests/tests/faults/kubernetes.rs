@@ -16,7 +16,7 @@ fn an_outage_of_the_kubernetes_api_fails_no_request_and_loses_no_change() {
             pod.waits_for_its_role().await;
         }
         let load = Load::start(&rig.pods);
-        rig.stack.kube.go_away();
+        rig.stack.kube.go_away().await;
         rig.stack.kube.remove_pod(NAMESPACE, &pod_name(100));
         rig.stack.kube.annotate_pod(NAMESPACE, &pod_name(101), "iam.amazonaws.com/role", Some("other"));
         let added = rig.add_pod(102);

@@ -138,7 +138,7 @@ impl Scene {
         fs::write(&self.certificate.cert, "").expect("the certificate can be spoilt");
         self.around.sts.set_fault(Scope::Everyone, Fault::Reset);
         self.ask_for_something_new(self.agents[1].addresses().main).await;
-        self.around.kube.go_away();
+        self.around.kube.go_away().await;
     }
 
     /// The server goes away.
