@@ -11,12 +11,12 @@ use kiam_common::clock::Clock;
 use kiam_common::grpc_metrics::GrpcMetrics;
 use kiam_common::ops::{Endpoint, Readiness};
 use kiam_common::rarely::Rarely;
+use kiam_common::registry::Registry;
 use kiam_common::shutdown::Shutdown;
 use kiam_common::tls::{Identity, Side};
 use kiam_common::{health, telemetry, tls};
 use kiam_proto::METRICS_FEATURE;
 use kiam_proto::node::{Hello, MetricsEndpoint};
-use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 

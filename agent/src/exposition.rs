@@ -1,9 +1,9 @@
 //! The agent's series as a server is told of them, for its `/metrics?scope=fleet`: in pieces that are small enough for the
 //! stream, which carries more important things.
 
+use kiam_common::registry::Registry;
 use kiam_proto::node::series::Value;
 use kiam_proto::node::{Bucket, Family, Histogram, Label, MetricKind, Metrics, Series};
-use prometheus::Registry;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 use prost::Message as _;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 use kiam_common::reason::Reason;
+use kiam_common::registry::Registry;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
-    exponential_buckets,
+    Histogram, HistogramOpts, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, Opts, exponential_buckets,
 };
 
 use crate::error::Error;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use kiam_common::args::OpsArgs;
 use kiam_common::clock::Clock;
 use kiam_common::ops::{Endpoint, Ops, OpsError, Pprof, Readiness, Reviewed};
+use kiam_common::registry::Registry;
 use kiam_common::review::ReviewMetrics;
 use kiam_common::shutdown::Shutdown;
-use prometheus::Registry;
 use tokio::task::JoinSet;
 
 use crate::scrapers::ServersKnow;

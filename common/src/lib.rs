@@ -12,6 +12,7 @@ pub mod listen;
 pub mod ops;
 pub mod rarely;
 pub mod reason;
+pub mod registry;
 pub mod report;
 pub mod reread;
 pub mod review;

@@ -12,6 +12,7 @@ use kiam_common::clock::Clock;
 use kiam_common::grpc_metrics::GrpcMetrics;
 use kiam_common::listen::listen;
 use kiam_common::ops::{Access, Endpoint, Ops, OpsError, Pprof, Readiness, Reviewed};
+use kiam_common::registry::Registry;
 use kiam_common::review::ReviewMetrics;
 use kiam_common::role::ArnError;
 use kiam_common::shutdown::Shutdown;
@@ -19,7 +20,7 @@ use kiam_common::tls::{Identity, Side, TlsError, accept, install_crypto_provider
 use kiam_common::{health, telemetry};
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use prometheus::{IntGauge, Registry};
+use prometheus::IntGauge;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::TaskTracker;

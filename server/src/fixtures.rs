@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kiam_common::clock::Clock;
+use kiam_common::registry::Registry;
 use kiam_common::role::{RoleIdentity, SessionName};
-use prometheus::Registry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;

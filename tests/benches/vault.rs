@@ -75,7 +75,7 @@ async fn cold_start() -> f64 {
     let resolver =
         Resolver::new("arn:aws:iam::123456789012:role/".parse().expect("it is one"), SessionName::from_text("k"));
     let directory = Arc::new(Directory::new(resolver, NamespacePolicy::Permitted { anchored: true }));
-    let metrics = VaultMetrics::new(&prometheus::Registry::new()).expect("a fresh registry");
+    let metrics = VaultMetrics::new(&kiam_common::registry::Registry::new()).expect("a fresh registry");
     let settings = Settings {
         session_duration: Duration::from_hours(1),
         session_refresh: Duration::from_mins(30),

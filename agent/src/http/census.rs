@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use kiam_common::registry::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntGauge, IntGaugeVec, Opts};
 
 use super::peers::Peers;
 

@@ -253,8 +253,8 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use kiam_common::ops::Readiness;
+    use kiam_common::registry::Registry;
     use kiam_common::testing::metrics;
-    use prometheus::Registry;
     use tokio::task::JoinHandle;
 
     use super::*;

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use kiam_common::registry::Registry;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts};
 
 use super::rule;
 

@@ -10,6 +10,7 @@ use kiam_common::args::{KeepaliveArgs, ServerAddressArgs, TlsArgs};
 use kiam_common::grpc_metrics::GrpcMetrics;
 use kiam_common::ops::Readiness;
 use kiam_common::reason::{Reason, Refusal};
+use kiam_common::registry::Registry;
 use kiam_common::shutdown::Shutdown;
 use kiam_common::testing::Pki;
 use kiam_common::tls::{self, Identity};
@@ -19,7 +20,6 @@ use kiam_proto::kiam::{
     Credentials, GetHealthRequest, GetPodCredentialsRequest, GetPodRoleRequest, HealthStatus, Role,
 };
 use kiam_proto::node::node_sync_server::NodeSyncServer;
-use prometheus::Registry;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use prometheus::{IntCounter, IntCounterVec, Opts, PullingGauge, Registry};
+use kiam_common::registry::Registry;
+use prometheus::{IntCounter, IntCounterVec, Opts, PullingGauge};
 
 use super::endpoints::Endpoints;
 

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::Either;
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Opts};
 use prost::Message as _;
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tonic::Code;
 
 use super::handling::{MaybeTimed, Timed};
+use crate::registry::Registry;
 use crate::tls::Side;
 
 /// The label of whatever no descriptor knows.

@@ -11,16 +11,18 @@ use std::sync::LazyLock;
 
 use futures_util::future::Either;
 use prometheus::core::{Collector, Desc};
+use prometheus::exponential_buckets;
 use prometheus::proto::{LabelPair, MetricFamily};
-use prometheus::{Registry, exponential_buckets};
 use tonic_prometheus_layer::MetricsFuture;
 use tonic_prometheus_layer::metrics::{GlobalSettings, try_init_settings};
+
+use crate::registry::Registry;
 
 const NAME: &str = "grpc_server_handling_seconds";
 const HELP: &str = "How long unary calls took on the server, in seconds, from their head to the head of the response.";
 
 /// What the crate counts.
-static COUNTED: LazyLock<Registry> = LazyLock::new(|| {
+static COUNTED: LazyLock<prometheus::Registry> = LazyLock::new(|| {
     let settings = GlobalSettings {
         // The buckets of every histogram of the contract: 1 ms to 4 s.
         histogram_buckets: exponential_buckets(0.001, 2.0, 13).unwrap_or_default(),

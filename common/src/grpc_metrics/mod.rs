@@ -14,8 +14,9 @@ mod service;
 
 use std::sync::Arc;
 
-use prometheus::Registry;
 use tower::Layer;
+
+use crate::registry::Registry;
 
 pub use body::ResponseBody;
 pub use service::{CountedCall, CountedService};

@@ -1,6 +1,8 @@
 //! What goes wrong with the metrics themselves.
 
-use prometheus::{IntCounter, Registry};
+use prometheus::IntCounter;
+
+use crate::registry::Registry;
 
 /// Counts scrapes that could not be answered.
 #[derive(Clone, Debug)]

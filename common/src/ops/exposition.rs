@@ -193,9 +193,10 @@ fn escape(text: &mut String, plain: &str, quotes: bool) {
 
 #[cfg(test)]
 mod tests {
-    use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry, TextEncoder};
+    use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, TextEncoder};
 
     use super::*;
+    use crate::registry::Registry;
 
     /// Something of everything.
     fn families() -> Vec<MetricFamily> {

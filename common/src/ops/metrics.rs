@@ -7,10 +7,11 @@ use std::time::Duration;
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
-use prometheus::{IntGauge, Opts, Registry};
+use prometheus::{IntGauge, Opts};
 use tokio::time::Instant;
 
 use super::workers;
+use crate::registry::Registry;
 
 /// A collector whose values are costly to read and are therefore read at most once every so often:
 /// `--prometheus-sync-interval`.

@@ -22,7 +22,6 @@ use std::net::{self, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 
-use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
@@ -35,6 +34,7 @@ pub use ready::{Blocker, Readiness};
 
 use crate::args::{Incomplete, MetricsAuth, OpsArgs};
 use crate::listen::listen;
+use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::tls::{Identity, TlsError};
 use errors::MetricErrors;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
-use prometheus::Registry;
 use tokio::runtime::Handle;
 
 use super::access::{self, Access, Denial};
@@ -13,6 +12,7 @@ use super::errors::MetricErrors;
 use super::query::{self, Scope, Wanted};
 use super::serve::{Arrival, Page, page, text};
 use super::{Endpoint, Fleet, Readiness};
+use crate::registry::Registry;
 
 /// The pages of a program.
 #[derive(Clone, Debug)]

@@ -131,9 +131,10 @@ mod tests {
 
     use flate2::read::GzDecoder;
     use http_body_util::BodyExt as _;
-    use prometheus::{IntCounter, Registry};
+    use prometheus::IntCounter;
 
     use super::*;
+    use crate::registry::Registry;
 
     struct Answer {
         status: StatusCode,

@@ -2,8 +2,10 @@
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Counter, IntGauge, Registry};
+use prometheus::{Counter, IntGauge};
 use tokio::runtime::{Handle, RuntimeMetrics};
+
+use crate::registry::Registry;
 
 /// Registers `kiam_runtime_…` of the runtime that this is called on.
 pub(super) fn register(registry: &Registry) -> Result<(), prometheus::Error> {

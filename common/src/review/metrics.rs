@@ -1,6 +1,8 @@
 //! What reviews count.
 
-use prometheus::{Error, IntCounterVec, Opts, Registry};
+use prometheus::{Error, IntCounterVec, Opts};
+
+use crate::registry::Registry;
 
 /// What came of asking about a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

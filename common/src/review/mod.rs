@@ -180,9 +180,8 @@ fn digest(token: &str, purpose: &str) -> Digest {
 
 #[cfg(test)]
 mod tests {
-    use prometheus::Registry;
-
     use super::*;
+    use crate::registry::Registry;
     use crate::testing::metrics::count;
 
     /// Finds a token good for the purpose that it names.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntGauge, Opts, Registry};
+use prometheus::{IntGauge, Opts};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls_pki_types::UnixTime;
@@ -15,6 +15,7 @@ use rustls_pki_types::UnixTime;
 use super::Identity;
 use super::material::Material;
 use crate::clock::Clock;
+use crate::registry::Registry;
 
 /// Which end of the connections the program is: the server is one, the agent the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

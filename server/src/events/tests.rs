@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kiam_common::clock::Clock;
+use kiam_common::registry::Registry;
 use kiam_common::shutdown::Shutdown;
-use prometheus::Registry;
 use tokio::time::sleep;
 
 use super::fake::FakeEvents;

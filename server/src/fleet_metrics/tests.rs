@@ -1,8 +1,9 @@
 //! What comes of the series of several agents.
 
+use kiam_common::registry::Registry;
 use kiam_proto::encoding::node::series::Value;
 use kiam_proto::encoding::node::{Bucket, Family, Histogram, Label, MetricKind, Series};
-use prometheus::{IntGauge, Registry, TextEncoder};
+use prometheus::{IntGauge, TextEncoder};
 
 use super::sum::Sum;
 

@@ -1,6 +1,7 @@
 //! What `/metrics?scope=fleet` says of itself.
 
-use prometheus::{Error, IntGauge, Registry};
+use kiam_common::registry::Registry;
+use prometheus::{Error, IntGauge};
 
 use super::registered;
 

@@ -1,7 +1,8 @@
 //! What node binding counts.
 
+use kiam_common::registry::Registry;
 use kiam_common::review::ReviewMetrics;
-use prometheus::{Error, IntCounter, IntCounterVec, Registry};
+use prometheus::{Error, IntCounter, IntCounterVec};
 
 use super::{counter, counters, registered};
 use crate::node_binding::BindingError;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use kiam_common::registry::Registry;
 use kiam_proto::encoding::node::{Interception, Node, Status};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Error, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Error, IntGauge, IntGaugeVec, Opts};
 
 use super::{Costly, size};
 use crate::grpc::fleet::Fleet;

@@ -1,7 +1,8 @@
 //! What the server counts about agents' calls for pods.
 
 use kiam_common::reason::Reason;
-use prometheus::{Error, IntCounterVec, Opts, Registry};
+use kiam_common::registry::Registry;
+use prometheus::{Error, IntCounterVec, Opts};
 
 use super::names::Names;
 use super::{Costly, counters, registered};

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use kiam_common::registry::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Error, GaugeVec, Registry};
+use prometheus::{Error, GaugeVec};
 
 use super::names::NAMES_MAX;
 use super::{Costly, gauges};

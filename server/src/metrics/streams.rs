@@ -1,6 +1,7 @@
 //! What the streams to the nodes count.
 
-use prometheus::{Error, IntCounterVec, Registry};
+use kiam_common::registry::Registry;
+use prometheus::{Error, IntCounterVec};
 
 use super::{counters, registered};
 use crate::grpc::node::End;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use kiam_common::registry::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Error, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramTimer, IntCounter, IntCounterVec};
-use prometheus::{IntGauge, Registry, exponential_buckets};
+use prometheus::{IntGauge, exponential_buckets};
 
 use super::{counter, counters, float, gauges, registered};
 use crate::sts::{StsError, StsErrorKind};

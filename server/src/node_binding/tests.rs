@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use kiam_common::clock::Clock;
+use kiam_common::registry::Registry;
 use kiam_common::testing::CapturedLog;
-use prometheus::Registry;
 use tokio::time::sleep;
 
 use super::fake::FakeReviews;

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Mutex as StdMutex;
 
 use async_trait::async_trait;
+use kiam_common::registry::Registry;
 use kiam_common::testing::CapturedLog;
-use prometheus::Registry;
 use tokio::time::{advance, pause, sleep};
 
 use super::*;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kiam_common::ops::Readiness;
 use kiam_common::reason::Reason;
+use kiam_common::registry::Registry;
 use kiam_common::shutdown::Shutdown;
 use kiam_server::events::Recorder;
 use kiam_server::events::fake::FakeEvents;
@@ -13,7 +14,6 @@ use kiam_server::issue::{Asked, Issuer};
 use kiam_server::metrics::{BindingMetrics, EventMetrics, RequestMetrics};
 use kiam_server::node_binding::{Mode, NodeBinding};
 use kiam_server::policy::node::Caller;
-use prometheus::Registry;
 
 use crate::cluster::node_name;
 use crate::server::Server;

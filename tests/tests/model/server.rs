@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kiam_common::clock::Clock;
+use kiam_common::registry::Registry;
 use kiam_common::role::SessionName;
 use kiam_common::shutdown::Shutdown;
 use kiam_proto::encoding::node::server_message::Message;
@@ -21,7 +22,6 @@ use kiam_server::policy::namespace::NamespacePolicy;
 use kiam_server::role::resolver::Resolver;
 use kiam_server::sts::Sts;
 use kiam_server::vault::{Limits, Settings, Vault, upkeep};
-use prometheus::Registry;
 
 use crate::cluster::{ARN, Cluster, Objects, PodEvent, namespace_fields, node_name};
 use crate::history::{ADDRESSES, Watched};

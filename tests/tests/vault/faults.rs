@@ -55,7 +55,7 @@ async fn stand(session_duration: Duration) -> Stand {
         attempt_timeout: Duration::from_millis(500),
     };
     let clock = Clock::system();
-    let metrics = VaultMetrics::new(&prometheus::Registry::new()).unwrap();
+    let metrics = VaultMetrics::new(&kiam_common::registry::Registry::new()).unwrap();
     let aws = Arc::new(AwsSts::with(&config, clock.clone()));
     let vault = Arc::new(Vault::new(aws, clock, directory(), &settings, metrics));
     tokio::spawn(upkeep::keep(Arc::clone(&vault), kiam_common::shutdown::Shutdown::new()));

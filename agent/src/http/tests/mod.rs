@@ -17,8 +17,8 @@ use ::http::{Method, Request};
 use http_body_util::BodyExt as _;
 use kiam_common::clock::Clock;
 use kiam_common::reason::{Reason, Refusal};
+use kiam_common::registry::Registry;
 use kiam_proto::kiam::Credentials;
-use prometheus::Registry;
 
 use super::allowed::{AllowedRoutes, RouteExpression};
 use super::peers::Limits;

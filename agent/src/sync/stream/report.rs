@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures_util::Stream;
 use futures_util::StreamExt as _;
 use futures_util::stream::{once, unfold};
+use kiam_common::registry::Registry;
 use kiam_common::tls::Identity;
 use kiam_proto::node::node_message::Message;
 use kiam_proto::node::{Hello, Interception, Metrics, NodeMessage, Status};
-use prometheus::Registry;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 

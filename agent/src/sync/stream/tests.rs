@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::FutureExt as _;
+use kiam_common::registry::Registry;
 use kiam_proto::node::server_message::Message;
 use kiam_proto::node::{Bind, Hello, Interception, MetricsWanted, Unbind};
-use prometheus::Registry;
 use tokio::time::Instant;
 use tonic::Status;
 

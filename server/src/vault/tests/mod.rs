@@ -11,8 +11,8 @@ mod traces;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kiam_common::registry::Registry;
 use kiam_common::shutdown::Shutdown;
-use prometheus::Registry;
 use tokio::time::{Instant, sleep};
 
 use super::place::Outcome;
