@@ -8,6 +8,7 @@ mod node_binding;
 mod nodes;
 mod requests;
 mod roles;
+mod startup_taint;
 mod streams;
 mod vault;
 
@@ -22,6 +23,7 @@ use prometheus::core::Collector;
 use prometheus::{Error, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, PullingGauge, Registry};
 pub use requests::RequestMetrics;
 pub use roles::roles;
+pub use startup_taint::StartupTaintMetrics;
 pub use streams::StreamMetrics;
 pub use vault::{VaultMetrics, census};
 
