@@ -66,12 +66,12 @@ async fn certificates_by_cert_manager_are_taken_by_the_api_server() {
 }
 
 /// The objects among manifests.
-fn objects(manifests: &str) -> Vec<Value> {
+pub(crate) fn objects(manifests: &str) -> Vec<Value> {
     let documents = serde_norway::Deserializer::from_str(manifests);
     documents.map(|document| Value::deserialize(document).expect("YAML")).collect()
 }
 
-fn of_kind<'o>(objects: &'o [Value], kind: &str, name: &str) -> &'o Value {
+pub(crate) fn of_kind<'o>(objects: &'o [Value], kind: &str, name: &str) -> &'o Value {
     let found = objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
     found.unwrap_or_else(|| panic!("no {kind} {name}"))
 }
