@@ -97,6 +97,25 @@ async fn with_the_metrics_component_every_overlays_pods_say_where_their_metrics_
     }
 }
 
+#[tokio::test]
+async fn with_the_startup_taint_component_every_overlays_server_has_the_flag_the_rights_and_the_toleration() {
+    let cluster = cluster().await;
+    for (overlay, _) in OVERLAYS {
+        let manifests = composed(cluster, &format!("overlays/{overlay}"), "startup-taint");
+        cluster.assert_taken(overlay, &manifests);
+        assert!(manifests.contains("KIAM_STARTUP_TAINT: example.com/agent-not-ready\n"), "{overlay}: {manifests}");
+        let made = objects(&manifests);
+        let rules = of_kind(&made, "ClusterRole", "kiam-server")["rules"].as_array().expect("rules");
+        let further = json!({"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "patch"]});
+        assert_eq!(rules.last(), Some(&further), "{overlay}");
+        let pods = &of_kind(&made, "Deployment", "kiam-server")["spec"]["template"]["spec"];
+        let tolerations = pods["tolerations"].as_array().expect("tolerations");
+        let taint = json!({"key": "example.com/agent-not-ready", "operator": "Exists"});
+        let on_control_plane = usize::from(pods["hostNetwork"] == true);
+        assert_eq!((tolerations.last(), tolerations.len()), (Some(&taint), 1 + on_control_plane), "{overlay}");
+    }
+}
+
 /// Both have a role of that name, and whichever is applied last counts.
 #[tokio::test]
 async fn the_metrics_component_and_install_metrics_give_readers_the_same_rights() {
