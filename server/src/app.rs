@@ -207,10 +207,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
         metrics: WatchMetrics::new(&registry, &watch::RESOURCES)?,
     };
     keep_watch(&mut tasks, &kubernetes, &feed, &readiness, &background);
-    if let Some(taint) = startup_taint(&config, &kubernetes, &registry)? {
-        let fleet = Arc::clone(&fleet);
-        tasks.spawn(taint.keep(move || fleet.at_work(), background.clone()));
-    }
+    take_startup_taints(&mut tasks, &config, &kubernetes, &fleet, &registry, &background)?;
     let sink = Arc::new(KubernetesEvents::new(kubernetes.clone()));
     let binding_metrics = BindingMetrics::new(&registry)?;
     let scrapers = scrapers(kubernetes.clone(), &clock, &registry)?;
@@ -382,15 +379,21 @@ fn keep_watch(
     tasks.spawn(watch::namespaces(kubernetes.clone(), feed.clone(), namespaces_listed, background.clone()));
 }
 
-/// Who takes startup taints away, if anybody is to.
-fn startup_taint(
+/// What takes startup taints away, if there is one to take.
+fn take_startup_taints(
+    tasks: &mut JoinSet<()>,
     config: &Config,
     kubernetes: &kube::Client,
+    fleet: &Arc<Fleet>,
     registry: &Registry,
-) -> Result<Option<StartupTaint>, prometheus::Error> {
-    let Some(key) = config.startup_taint.clone() else { return Ok(None) };
-    let nodes = Arc::new(KubernetesNodes::new(kubernetes.clone()));
-    Ok(Some(StartupTaint::new(key, nodes, StartupTaintMetrics::new(registry)?)))
+    background: &Shutdown,
+) -> Result<(), prometheus::Error> {
+    if let Some(key) = config.startup_taint.clone() {
+        let (nodes, fleet) = (Arc::new(KubernetesNodes::new(kubernetes.clone())), Arc::clone(fleet));
+        let taint = StartupTaint::new(key, nodes, StartupTaintMetrics::new(registry)?);
+        tasks.spawn(taint.keep(move || fleet.at_work(), background.clone()));
+    }
+    Ok(())
 }
 
 /// What operators and other servers see.

@@ -31,12 +31,12 @@ impl Nodes for KubernetesNodes {
     /// with its taint.
     async fn remove_taint(&self, node: &str, key: &TaintKey) -> Result<bool, NodeError> {
         for _ in 0..TRIES {
-            let found = self.nodes.get(node).await.map_err(told)?;
+            let found = self.nodes.get(node).await?;
             let Some(change) = without(&found, key)? else { return Ok(false) };
             match self.nodes.patch(node, &PatchParams::default(), &Patch::Merge(change)).await {
                 Ok(_) => return Ok(true),
                 Err(Error::Api(status)) if status.is_conflict() => {}
-                Err(error) => return Err(told(error)),
+                Err(error) => return Err(error.into()),
             }
         }
         Err(NodeError(format!("others changed the node first, {TRIES} times")))
@@ -57,8 +57,10 @@ fn without(node: &DynamicObject, key: &TaintKey) -> Result<Option<Value>, NodeEr
     Ok(Some(json!({ "metadata": { "resourceVersion": version }, "spec": { "taints": others } })))
 }
 
-fn told(error: Error) -> NodeError {
-    NodeError(error.to_string())
+impl From<Error> for NodeError {
+    fn from(error: Error) -> Self {
+        Self(error.to_string())
+    }
 }
 
 #[cfg(test)]

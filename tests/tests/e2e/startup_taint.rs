@@ -1,10 +1,7 @@
 //! New nodes lose their startup taint when their agents are at work. With a real Kubernetes API server, and the rights that
 //! the chart gives, `installed` shows the same.
 
-use std::fs;
-
 use kiam_common::testing::metrics::count;
-use kiam_tests::kube_api::TokenUser;
 use kiam_tests::real::eventually;
 use kiam_tests::real::program::Invocation;
 use kiam_tests::stack::Program;
@@ -29,19 +26,9 @@ fn server(around: &Emulated) -> Invocation {
     around.server().flag("--node-binding", "token")
 }
 
-/// Starts the agent of a node, with a token that says so.
+/// Starts the agent of a node.
 async fn start_agent(around: &Emulated, server: &Program, node: &str) -> Program {
-    let user = TokenUser {
-        username: "system:serviceaccount:kube-system:kiam-agent".into(),
-        extra: vec![("authentication.kubernetes.io/node-name".into(), node.into())],
-        audiences: vec!["kiam-server".into()],
-        ..TokenUser::default()
-    };
-    around.kube.set_token(&format!("token-of-{node}"), Some(user));
-    let file = around.logs.path().join(format!("token-of-{node}"));
-    fs::write(&file, format!("token-of-{node}")).expect("the token can be written");
-    let agent = around.agent(server.addresses().main).flag("--node-name", node);
-    around.logs.start(node, &agent.flag("--server-token-file", file.display())).await
+    around.logs.start(node, &around.agent_of(node, server.addresses().main)).await
 }
 
 /// The keys of the node's taints.
