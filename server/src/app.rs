@@ -43,8 +43,8 @@ use crate::grpc::operators::Operators;
 use crate::grpc::{self, Outlook, connection};
 use crate::issue::Issuer;
 use crate::metrics::{
-    self, BindingMetrics, EventMetrics, FleetMetrics, PeerMetrics, RequestMetrics, StreamMetrics, VaultMetrics,
-    WatchMetrics,
+    self, BindingMetrics, EventMetrics, FleetMetrics, PeerMetrics, RequestMetrics, StartupTaintMetrics, StreamMetrics,
+    VaultMetrics, WatchMetrics,
 };
 use crate::node_binding::kubernetes::KubernetesReviews;
 use crate::node_binding::tokens::Tokens;
@@ -55,6 +55,8 @@ use crate::policy::namespace::NamespacePolicy;
 use crate::role::autodetect::{self, AutodetectError};
 use crate::role::resolver::{BaseArn, Resolver};
 use crate::scrapers::KubernetesScrapers;
+use crate::startup_taint::StartupTaint;
+use crate::startup_taint::kubernetes::KubernetesNodes;
 use crate::sts::aws::{AwsSts, Settings};
 use crate::vault::{Vault, upkeep};
 
@@ -199,16 +201,14 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let mut tasks = JoinSet::new();
     tasks.spawn(upkeep::keep(Arc::clone(&vault), background.clone()));
     tasks.spawn(desk::keep(Arc::clone(&desk), background.clone()));
-    let watch_metrics = WatchMetrics::new(&registry, &watch::RESOURCES)?;
     let feed = Feed {
         directory: Arc::clone(&directory),
         vault: Arc::clone(&vault),
         desk: Arc::clone(&desk),
-        metrics: watch_metrics,
+        metrics: WatchMetrics::new(&registry, &watch::RESOURCES)?,
     };
-    let (pods_listed, namespaces_listed) = (readiness.blocker("pods"), readiness.blocker("namespaces"));
-    tasks.spawn(watch::pods(kubernetes.clone(), feed.clone(), pods_listed, background.clone()));
-    tasks.spawn(watch::namespaces(kubernetes.clone(), feed, namespaces_listed, background.clone()));
+    keep_watch(&mut tasks, &kubernetes, &feed, &readiness, &background);
+    take_startup_taints(&mut tasks, &config, &kubernetes, &fleet, &registry, &background)?;
     let sink = Arc::new(KubernetesEvents::new(kubernetes.clone()));
     let binding_metrics = BindingMetrics::new(&registry)?;
     let scrapers = scrapers(kubernetes.clone(), &clock, &registry)?;
@@ -365,6 +365,36 @@ fn binding_mode(
             Mode::Token(Tokens::new(reviews, audience, clock.clone(), metrics.reviews.clone()))
         }
     }
+}
+
+/// What feeds the directory.
+fn keep_watch(
+    tasks: &mut JoinSet<()>,
+    kubernetes: &kube::Client,
+    feed: &Feed,
+    readiness: &Readiness,
+    background: &Shutdown,
+) {
+    let (pods_listed, namespaces_listed) = (readiness.blocker("pods"), readiness.blocker("namespaces"));
+    tasks.spawn(watch::pods(kubernetes.clone(), feed.clone(), pods_listed, background.clone()));
+    tasks.spawn(watch::namespaces(kubernetes.clone(), feed.clone(), namespaces_listed, background.clone()));
+}
+
+/// What takes startup taints away, if there is one to take.
+fn take_startup_taints(
+    tasks: &mut JoinSet<()>,
+    config: &Config,
+    kubernetes: &kube::Client,
+    fleet: &Arc<Fleet>,
+    registry: &Registry,
+    background: &Shutdown,
+) -> Result<(), prometheus::Error> {
+    if let Some(key) = config.startup_taint.clone() {
+        let (nodes, fleet) = (Arc::new(KubernetesNodes::new(kubernetes.clone())), Arc::clone(fleet));
+        let taint = StartupTaint::new(key, nodes, StartupTaintMetrics::new(registry)?);
+        tasks.spawn(taint.keep(move || fleet.at_work(), background.clone()));
+    }
+    Ok(())
 }
 
 /// What operators and other servers see.

@@ -50,6 +50,11 @@ pub struct ServerArgs {
     #[arg(long, value_name = "AUDIENCE", default_value = "kiam-server")]
     pub token_audience: String,
 
+    /// Key of a taint that new nodes start with and lose once their agent is at work; empty for none. With --node-binding
+    /// other than off, and the right to get and patch nodes
+    #[arg(long, value_name = "KEY", default_value = "")]
+    pub startup_taint: String,
+
     /// Series to show beside the usual ones, although a large cluster has many of them
     #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND[,KIND]")]
     pub metrics_enable: Vec<Costly>,

@@ -23,6 +23,7 @@ mod pending;
 pub mod policy;
 pub mod role;
 pub mod scrapers;
+pub mod startup_taint;
 pub mod sts;
 mod token_review;
 pub mod vault;

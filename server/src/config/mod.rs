@@ -13,6 +13,7 @@ use crate::args::{NamespacePolicyArg, NodeBindingArg, ServerArgs};
 use crate::grpc::connection::Limits;
 use crate::metrics::Costly;
 use crate::role::resolver::BaseArn;
+use crate::startup_taint::TaintKey;
 use crate::vault::{Limits as VaultLimits, Settings};
 
 /// The sessions that STS gives at all.
@@ -46,6 +47,8 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
     /// How agents are bound to their nodes.
     pub node_binding: NodeBindingSetting,
+    /// The taint that nodes lose once their agent is at work.
+    pub startup_taint: Option<TaintKey>,
     /// What goes in front of role names.
     pub base_arn: BaseArnSource,
     /// Which annotation of a namespace permits roles, and how.
@@ -108,9 +111,11 @@ impl TryFrom<ServerArgs> for Config {
         let session_duration = session_duration(&args)?;
         let session_refresh = session_refresh(&args)?;
         let node_binding = node_binding(&args)?;
+        let startup_taint = startup_taint(&args)?;
         Ok(Self {
             base_arn,
             node_binding,
+            startup_taint,
             vault: Settings {
                 session_duration,
                 session_refresh,
@@ -167,6 +172,21 @@ fn node_binding(args: &ServerArgs) -> Result<NodeBindingSetting, ConfigError> {
         )),
         NodeBindingArg::Token => Ok(NodeBindingSetting::Token { audience: args.token_audience.clone() }),
     }
+}
+
+fn startup_taint(args: &ServerArgs) -> Result<Option<TaintKey>, ConfigError> {
+    let text = &args.startup_taint;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let key = text.parse().map_err(|error| ConfigError(format!("--startup-taint: {text:?} is not valid: {error}")))?;
+    if args.node_binding == NodeBindingArg::Off {
+        return Err(ConfigError(format!(
+            "--startup-taint: {text:?} is not valid with --node-binding=off, where every agent's certificate could free \
+             every node of its taint: expected --node-binding=token or peer-ip"
+        )));
+    }
+    Ok(Some(key))
 }
 
 fn session_duration(args: &ServerArgs) -> Result<Duration, ConfigError> {

@@ -162,6 +162,22 @@ fn counts_and_regions_must_make_sense() {
 }
 
 #[test]
+fn a_startup_taint_is_a_key_and_needs_agents_that_are_bound_to_their_nodes() {
+    let flag = "--startup-taint=example.com/agent-not-ready";
+    for binding in ["--node-binding=token", "--node-binding=peer-ip"] {
+        let taint = with(&[binding, flag]).startup_taint.unwrap();
+        assert_eq!(taint.as_str(), "example.com/agent-not-ready");
+    }
+    for unbound in [&[flag][..], &["--node-binding=off", flag]] {
+        assert!(wrong(unbound).contains("--node-binding=token or peer-ip"));
+    }
+    for none in [&[][..], &["--startup-taint="]] {
+        assert_eq!(with(none).startup_taint, None);
+    }
+    assert!(wrong(&["--node-binding=token", "--startup-taint=a b"]).contains("expected a taint's key such as"));
+}
+
+#[test]
 fn health_is_a_command_of_the_server_too() {
     let argv = ["kiam-server", "health", "--cert=c", "--key=k", "--ca=a", "--server-address=localhost:443"];
     let invocation = try_parse_from::<Invocation<ServerArgs, ServerCommand>>("server", argv.map(Into::into));

@@ -11,6 +11,7 @@ use kiam_proto::METRICS_FEATURE;
 use kiam_proto::encoding::node as wire;
 
 use crate::explain::{Said, Supplied};
+use crate::startup_taint::Agent;
 
 use super::errand::Errand;
 
@@ -95,9 +96,24 @@ impl Fleet {
 
     /// The agents by node; where one is being replaced, the newer.
     pub(crate) fn agents(&self) -> Vec<Arc<Connected>> {
+        self.newest().into_values().map(|(_, connected)| connected).collect()
+    }
+
+    /// The same, as far as it matters to startup taints.
+    pub(crate) fn at_work(&self) -> Vec<Agent> {
+        let agent = |(node, (stream, connected)): (_, (_, Arc<Connected>))| Agent {
+            stream,
+            node,
+            is_at_work: connected.is_at_work(),
+        };
+        self.newest().into_iter().map(agent).collect()
+    }
+
+    /// The newest stream of each node, and its number.
+    fn newest(&self) -> BTreeMap<Arc<str>, (u64, Arc<Connected>)> {
         let open = self.open();
-        let newest_last = open.streams.values().map(|connected| (Arc::clone(&connected.node), Arc::clone(connected)));
-        newest_last.collect::<BTreeMap<_, _>>().into_values().collect()
+        let newest_last = open.streams.iter();
+        newest_last.map(|(number, connected)| (Arc::clone(&connected.node), (*number, Arc::clone(connected)))).collect()
     }
 
     /// The streams by their nodes' names; of one node's streams, the oldest first.
@@ -149,6 +165,13 @@ impl Connected {
 
     fn last_heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it has said how its rules are, and that nothing is wrong with them. One that keeps none leaves them to what
+    /// its pod begins with.
+    fn is_at_work(&self) -> bool {
+        let said = self.last_heard().status.map(|status| wire::Interception::try_from(status.interception));
+        matches!(said, Some(Ok(wire::Interception::Healthy | wire::Interception::Unspecified)))
     }
 
     fn supplied(&self) -> Supplied {

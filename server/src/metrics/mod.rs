@@ -8,6 +8,7 @@ mod node_binding;
 mod nodes;
 mod requests;
 mod roles;
+mod startup_taint;
 mod streams;
 mod vault;
 
@@ -23,6 +24,7 @@ use prometheus::core::Collector;
 use prometheus::{Error, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, PullingGauge};
 pub use requests::RequestMetrics;
 pub use roles::roles;
+pub use startup_taint::StartupTaintMetrics;
 pub use streams::StreamMetrics;
 pub use vault::{VaultMetrics, census};
 

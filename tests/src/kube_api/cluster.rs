@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::KubeApi;
 use super::failure::Failure;
-use super::kind::{self, Kind, POD};
+use super::kind::{self, Kind, NODE, POD};
 use super::objects::{self, Place};
 use super::store::text;
 
 impl KubeApi {
-    /// Creates the pod or namespace that `manifest` describes, or makes it so; a pod stays on its node. Says why if the
+    /// Creates the object that `manifest` describes, or makes it so; a pod stays on its node. Says why if the
     /// manifest is refused.
     pub fn apply(&self, manifest: &Value) -> Result<(), String> {
         let place = place_of(manifest)?;
@@ -56,6 +56,11 @@ impl KubeApi {
         });
     }
 
+    /// A node as it is now.
+    pub fn node(&self, name: &str) -> Option<Arc<Value>> {
+        self.service.store().get(&NODE, "", name)
+    }
+
     /// A pod as it is now.
     pub fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {
         self.service.store().get(&POD, namespace, name)
@@ -67,7 +72,7 @@ fn place_of(manifest: &Value) -> Result<Place, String> {
     let kind: &'static Kind = kind::ALL
         .into_iter()
         .find(|kind| kind.name == given)
-        .ok_or_else(|| format!("kind {given:?}: expected Pod or Namespace"))?;
+        .ok_or_else(|| format!("kind {given:?}: expected Pod, Namespace, Node or Event"))?;
     let namespace = match text(manifest, "namespace") {
         _ if !kind.namespaced => "",
         "" => "default",

@@ -57,9 +57,10 @@ const AGENT: [Wrong; 15] = [
     ("--max-stale", "soon", DURATION),
 ];
 
-const SERVER: [Wrong; 22] = [
+const SERVER: [Wrong; 23] = [
     ("--bind", "nowhere", "expected host:port"),
     ("--node-binding", "certificate", "token, peer-ip, off"),
+    ("--startup-taint", "a b", "expected a taint's key"),
     ("--kubeconfig", "/nowhere/kubeconfig", "expected"),
     ("--metrics-enable", "pods", "roles, namespaces, nodes"),
     ("--peers", "kiam-server", "host:port"),
@@ -177,6 +178,7 @@ async fn flags_that_exclude_or_need_each_other_are_told_together() {
         (around.server().flag("--role-base-arn-autodetect", true), "exclude each other"),
         (around.server().flag("--assume-role-arn", "first").flag("--session-duration", "2h"), "at most 1h"),
         (around.server().flag("--node-binding", "token").flag("--token-audience", ""), "--token-audience"),
+        (around.server().flag("--startup-taint", "example.com/new"), "expected --node-binding=token or peer-ip"),
         (around.server().flag("--nonsense", 1), "--nonsense"),
         (around.server().without("--cert"), "--cert"),
     ] {
@@ -198,6 +200,7 @@ fn every_flag_of_a_server(server: Invocation) -> Invocation {
         .flag("--sync", "5m")
         .flag("--node-binding", "peer-ip")
         .flag("--token-audience", "kiam-server.cluster-a")
+        .flag("--startup-taint", "example.com/agent-not-ready")
         .flag("--role-base-arn-autodetect", false)
         .flag("--disable-strict-namespace-regexp", true)
         .flag("--namespace-policy", "permitted")

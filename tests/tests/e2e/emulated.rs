@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use kiam_tests::imds::Imds;
-use kiam_tests::kube_api::{KubeApi, Pod};
+use kiam_tests::kube_api::{KubeApi, Pod, TokenUser};
 use kiam_tests::real::http::{Answer, get};
 use kiam_tests::real::namespace::free_ip;
 use kiam_tests::real::program::Invocation;
@@ -41,6 +41,21 @@ impl Emulated {
     /// The command line of an agent of the servers at this address.
     pub(crate) fn agent(&self, server_address: impl ToString) -> Invocation {
         agent(server_address, &self.imds, &self.identities.agent)
+    }
+
+    /// The same of a node's agent, with a token that says which node it is of.
+    pub(crate) fn agent_of(&self, node: &str, server_address: impl ToString) -> Invocation {
+        let user = TokenUser {
+            username: "system:serviceaccount:kube-system:kiam-agent".into(),
+            extra: vec![("authentication.kubernetes.io/node-name".into(), node.into())],
+            audiences: vec!["kiam-server".into()],
+            ..TokenUser::default()
+        };
+        let token = format!("token-of-{node}");
+        self.kube.set_token(&token, Some(user));
+        let file = self.logs.path().join(format!("{node}.token"));
+        fs::write(&file, token).expect("the token can be written");
+        self.agent(server_address).flag("--node-name", node).flag("--server-token-file", file.display())
     }
 
     /// Starts a server with this command line, and an ordinary agent.

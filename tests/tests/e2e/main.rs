@@ -33,5 +33,6 @@ mod sdks;
 mod secrets;
 mod shared;
 mod single_flight;
+mod startup_taint;
 mod traces;
 mod world;

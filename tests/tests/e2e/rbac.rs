@@ -14,6 +14,9 @@ async fn the_server_may_do_what_it_needs_and_nothing_else() {
             assert!(!may(verb, resource), "{verb} {resource}");
         }
     }
+    for verb in ["get", "patch"] {
+        assert!(!may(verb, "nodes"), "{verb} nodes");
+    }
     assert!(may("create", "events") && may("patch", "events"));
     for review in ["tokenreviews.authentication.k8s.io", "subjectaccessreviews.authorization.k8s.io"] {
         assert!(may("create", review) && !may("list", review), "{review}");

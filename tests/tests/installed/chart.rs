@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::cluster;
 use crate::container::PROGRAMS;
+use crate::kustomize::{objects, of_kind};
 use crate::settings::{Setting, settings};
 
 #[tokio::test]
@@ -56,6 +57,11 @@ async fn values_that_cannot_be_are_refused_with_their_name_and_what_was_expected
         (json!({"serviceAccounts": {"agent": {"create": false}}}), ["serviceAccounts.agent.name", "already"]),
         (json!({"server": {"nodeBinding": "maybe"}}), ["nodeBinding", "peer-ip"]),
         (json!({"server": {"roleBaseArn": "reader"}}), ["roleBaseArn", "pattern"]),
+        (json!({"server": {"startupTaint": "a=true:NoSchedule"}}), ["startupTaint", "pattern"]),
+        (
+            json!({"server": {"startupTaint": "example.com/new", "nodeBinding": "off"}}),
+            ["server.startupTaint", "token or peer-ip"],
+        ),
         (
             json!({"agent": {"prometheus": {"tls": {"clientCertificates": true}}}}),
             ["agent.prometheus.tls.secret", "expected"],
@@ -70,6 +76,21 @@ async fn values_that_cannot_be_are_refused_with_their_name_and_what_was_expected
         let said = cluster.template(&values).expect_err("values that cannot be");
         assert!(words.iter().all(|word| said.contains(word)), "{words:?} are not in {said}");
     }
+}
+
+#[tokio::test]
+async fn servers_and_agents_tolerate_the_startup_taint_and_nothing_knows_it_where_there_is_none() {
+    let cluster = cluster().await;
+    let values = json!({"agent": {"tolerations": []}, "server": {"startupTaint": "example.com/new"}});
+    let tolerated = json!([{"key": "example.com/new", "operator": "Exists"}]);
+    for (values, tolerated) in [(values, tolerated), (json!({"agent": {"tolerations": []}}), Value::Null)] {
+        let made = objects(&cluster.template(&values).expect("sound values"));
+        for (kind, name) in [("Deployment", "kiam-server"), ("DaemonSet", "kiam-agent")] {
+            assert_eq!(of_kind(&made, kind, name)["spec"]["template"]["spec"]["tolerations"], tolerated, "{name}");
+        }
+    }
+    let defaults = cluster.template(&json!({})).expect("sound values");
+    assert!(!defaults.contains("startup-taint") && !defaults.contains("resources: [nodes]"), "{defaults}");
 }
 
 /// Files under the chart's `files` are links to what is kept elsewhere.

@@ -66,12 +66,12 @@ async fn certificates_by_cert_manager_are_taken_by_the_api_server() {
 }
 
 /// The objects among manifests.
-fn objects(manifests: &str) -> Vec<Value> {
+pub(crate) fn objects(manifests: &str) -> Vec<Value> {
     let documents = serde_norway::Deserializer::from_str(manifests);
     documents.map(|document| Value::deserialize(document).expect("YAML")).collect()
 }
 
-fn of_kind<'o>(objects: &'o [Value], kind: &str, name: &str) -> &'o Value {
+pub(crate) fn of_kind<'o>(objects: &'o [Value], kind: &str, name: &str) -> &'o Value {
     let found = objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
     found.unwrap_or_else(|| panic!("no {kind} {name}"))
 }
@@ -94,6 +94,25 @@ async fn with_the_metrics_component_every_overlays_pods_say_where_their_metrics_
             });
             assert_eq!(pods["metadata"]["annotations"], told, "{overlay}: {name}");
         }
+    }
+}
+
+#[tokio::test]
+async fn with_the_startup_taint_component_every_overlays_server_has_the_flag_the_rights_and_the_toleration() {
+    let cluster = cluster().await;
+    for (overlay, _) in OVERLAYS {
+        let manifests = composed(cluster, &format!("overlays/{overlay}"), "startup-taint");
+        cluster.assert_taken(overlay, &manifests);
+        assert!(manifests.contains("KIAM_STARTUP_TAINT: example.com/agent-not-ready\n"), "{overlay}: {manifests}");
+        let made = objects(&manifests);
+        let rules = of_kind(&made, "ClusterRole", "kiam-server")["rules"].as_array().expect("rules");
+        let further = json!({"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "patch"]});
+        assert_eq!(rules.last(), Some(&further), "{overlay}");
+        let pods = &of_kind(&made, "Deployment", "kiam-server")["spec"]["template"]["spec"];
+        let tolerations = pods["tolerations"].as_array().expect("tolerations");
+        let taint = json!({"key": "example.com/agent-not-ready", "operator": "Exists"});
+        let on_control_plane = usize::from(pods["hostNetwork"] == true);
+        assert_eq!((tolerations.last(), tolerations.len()), (Some(&taint), 1 + on_control_plane), "{overlay}");
     }
 }
 

@@ -11,3 +11,4 @@ mod programs;
 mod release;
 mod rights;
 mod settings;
+mod startup_taint;

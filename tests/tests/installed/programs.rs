@@ -104,7 +104,8 @@ impl Programs {
             .await;
     }
 
-    fn log(&self) -> String {
+    /// What the server has logged so far.
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("server.log")).unwrap_or_default()
     }
 }

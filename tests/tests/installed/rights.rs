@@ -1,6 +1,7 @@
 //! What the chart's role lets the server do, right by right: without any one of them something fails, and says so.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use http::StatusCode;
 use kiam_tests::real::eventually;
@@ -12,10 +13,16 @@ use crate::programs::{Installed, Programs, metrics_for, reader};
 
 /// A resource, with its group if it has one, and a verb.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Right {
+pub(crate) struct Right {
     group: String,
     resource: String,
     verb: String,
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)
+    }
 }
 
 /// Every right that a role's rules give.
@@ -36,8 +43,13 @@ fn rights(rules: &Value) -> BTreeSet<Right> {
     rights
 }
 
+/// What the server's role in a release of the chart gives.
+pub(crate) fn rights_of(cluster: &Cluster, namespace: &str, release: &str) -> BTreeSet<Right> {
+    rights(&cluster.get(namespace, &format!("clusterrole/{release}-server"))["rules"])
+}
+
 /// Makes an account that has these rights alone.
-async fn account(cluster: &Cluster, namespace: &str, name: &str, rights: &[&Right]) {
+pub(crate) async fn account(cluster: &Cluster, namespace: &str, name: &str, rights: &[&Right]) {
     let granted =
         |right: &&Right| json!({"apiGroups": [right.group], "resources": [right.resource], "verbs": [right.verb]});
     let rules: Vec<Value> = rights.iter().map(granted).collect();
@@ -121,8 +133,7 @@ async fn without_any_one_of_its_rights_the_server_fails_at_something_and_says_so
     let cluster = cluster().await;
     let namespace = cluster.namespace(&[(PERMITTED, ".*")]).await;
     cluster.deploy("install", "kiam-rights", &namespace.name, &json!({}));
-    let role = cluster.get(&namespace.name, "clusterrole/kiam-rights-server");
-    let all = rights(&role["rules"]);
+    let all = rights_of(cluster, &namespace.name, "kiam-rights");
     for right in &all {
         let others: Vec<&Right> = all.iter().filter(|other| *other != right).collect();
         assert_missed(cluster, &namespace, right, &others).await;
@@ -134,7 +145,7 @@ async fn the_chart_and_the_manifests_give_the_same_rights() {
     let cluster = cluster().await;
     let namespace = cluster.namespace(&[]).await;
     cluster.deploy("install", "kiam-same", &namespace.name, &json!({}));
-    let charts = rights(&cluster.get(&namespace.name, "clusterrole/kiam-same-server")["rules"]);
+    let charts = rights_of(cluster, &namespace.name, "kiam-same");
     // Every API server of the tests has this one: it is what the end-to-end tests run servers with.
     assert_eq!(charts, rights(&cluster.get("kube-system", "clusterrole/kiam-server")["rules"]));
 }

@@ -69,6 +69,11 @@ fn of_the_servers() -> Vec<Told> {
             json!({"server": {"deployment": {"enabled": false}, "service": {"port": 443}}}),
             &["--bind=:443", "net.ipv4.ip_unprivileged_port_start", "--server-address=kiam-server:443"],
         ),
+        (
+            "a startup taint",
+            json!({"agent": {"tolerations": []}, "server": {"startupTaint": "example.com/new", "tolerations": [{"key": "gpu"}]}}),
+            &["--startup-taint=example.com/new", "resources: [nodes]", "- key: example.com/new", "- key: gpu"],
+        ),
     ]
 }
 

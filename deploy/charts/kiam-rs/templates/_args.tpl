@@ -12,6 +12,12 @@
 {{- end }}
 - --peers={{ include "kiam.server" . }}:{{ include "kiam.server.port" . }}
 - --node-binding={{ $server.nodeBinding }}
+{{- with $server.startupTaint }}
+{{- if eq $server.nodeBinding "off" }}
+{{- fail "server.startupTaint: expected with server.nodeBinding token or peer-ip: with off, every agent's certificate could free every node of its taint" }}
+{{- end }}
+- --startup-taint={{ . }}
+{{- end }}
 - --sync={{ $server.cache.syncInterval }}
 {{- range $flag, $value := dict
     "assume-role-arn" $server.assumeRoleArn

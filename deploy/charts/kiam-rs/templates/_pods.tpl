@@ -136,20 +136,25 @@ seLinuxOptions:
 {{- end }}
 {{- end -}}
 
-{{/* Where pods may be: what both workloads take from the values as it is. */}}
+{{/* Where pods may be. New nodes stay as they are until an agent is there and a server has heard of it. */}}
 {{- define "kiam.placement" -}}
-{{- with .priorityClassName }}
+{{- $values := index (index . 0).Values (index . 1) -}}
+{{- $tolerations := $values.tolerations -}}
+{{- with (index . 0).Values.server.startupTaint -}}
+{{- $tolerations = append $tolerations (dict "key" . "operator" "Exists") -}}
+{{- end -}}
+{{- with $values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- with .nodeSelector }}
+{{- with $values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .tolerations }}
+{{- with $tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .affinity }}
+{{- with $values.affinity }}
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -15,13 +15,14 @@ use crate::rules::{FILES, Rule};
 use scene::{SCRAPER, Scene};
 
 /// What goes wrong in the scene from the beginning, by the alerts that say so.
-const EXPECTED: [&str; 10] = [
+const EXPECTED: [&str; 11] = [
     "KiamDeniedRolesRising",
     "KiamIpQueryUsed",
     "KiamNodeBindingRefusals",
     "KiamOwnCredentialsRefused",
     "KiamRequestsFailing",
     "KiamRolesRefused",
+    "KiamStartupTaintsStay",
     "KiamStsFailing",
     "KiamStsThrottled",
     "KiamV1MetadataUse",

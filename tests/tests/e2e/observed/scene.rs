@@ -64,7 +64,9 @@ impl Scene {
         around.kube.set_token(SCRAPER, Some(TokenUser { username: scraper.into(), ..TokenUser::default() }));
         let pods = Pods::run(&around);
         let server = around.server().flag("--metrics-auth", "kubernetes").flag("--node-binding", "token");
-        let server = server.flag("--metrics-enable", "roles,namespaces,nodes");
+        // The Kubernetes API knows no nodes.
+        let server =
+            server.flag("--metrics-enable", "roles,namespaces,nodes").flag("--startup-taint", "example.com/new");
         let server = around.logs.start("server", &server).await;
         let address = server.addresses().main;
         let intercepting = agent(&around, "node-a", address)
@@ -204,20 +206,9 @@ fn run(around: &Emulated, namespace: &str, node: &str, role: &str) -> IpAddr {
     ip.into()
 }
 
-/// An agent with a token that says which node it is of.
+/// An agent that shows its metrics to Prometheus alone.
 fn agent(around: &Emulated, node: &str, server: SocketAddr) -> Invocation {
-    let user = TokenUser {
-        username: "system:serviceaccount:kube-system:kiam-agent".into(),
-        extra: vec![("authentication.kubernetes.io/node-name".into(), node.into())],
-        audiences: vec!["kiam-server".into()],
-        ..TokenUser::default()
-    };
-    let token = format!("token-of-{node}");
-    around.kube.set_token(&token, Some(user));
-    let file = around.logs.path().join(format!("{node}.token"));
-    fs::write(&file, token).expect("the token can be written");
-    let agent = around.agent(server).flag("--metrics-auth", "kubernetes");
-    agent.flag("--node-name", node).flag("--server-token-file", file.display())
+    around.agent_of(node, server).flag("--metrics-auth", "kubernetes")
 }
 
 /// Stands in for kube-state-metrics.

@@ -44,6 +44,32 @@ async fn the_fleet_shows_each_stream_with_what_its_agent_last_said() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_is_at_work_once_it_has_said_how_its_rules_are_and_that_they_are_not_broken() {
+    let stand = Stand::with_reader().await;
+    let says =
+        |interception: i32| NodeMessage { message: Some(Said::Status(Status { interception, ..Status::default() })) };
+    let agent = stand.synced().await;
+    let [first] = &stand.fleet.at_work()[..] else { panic!("one agent") };
+    assert_eq!((&*first.node, first.is_at_work), ("node-1", false));
+    for (interception, is_at_work) in [
+        (Interception::Broken.into(), false),
+        (Interception::Healthy.into(), true),
+        (Interception::Unspecified.into(), true),
+        // Of an agent that says more than this server knows.
+        (77, false),
+    ] {
+        agent.says.send(says(interception)).await.unwrap();
+        settle().await;
+        let [now] = &stand.fleet.at_work()[..] else { panic!("one agent") };
+        assert_eq!((now.stream, now.is_at_work), (first.stream, is_at_work), "{interception}");
+    }
+    let next = stand.synced().await;
+    let [second] = &stand.fleet.at_work()[..] else { panic!("one agent of each node") };
+    assert!(second.stream > first.stream && !second.is_at_work, "what the one before said is not the next one's word");
+    drop((agent, next));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_of_another_version_is_counted_and_warned_of_once() {
     let log = CapturedLog::start();
     let stand = Stand::new().await;
