@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kiam_common::VERSION;
-use kiam_common::args::{self, Invocation};
+use kiam_common::args::{self, Invocation, ServerAddressArgs};
 use kiam_common::clock::Clock;
 use kiam_common::grpc_metrics::GrpcMetrics;
 use kiam_common::ops::{Endpoint, Readiness};
@@ -155,21 +155,16 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running, StartE
     let ops_addr = endpoint.as_ref().map(|endpoint| endpoint.address);
     let identity = Identity::load(&config.tls).await?;
     identity.register(&registry, Side::Client, &clock)?;
-    let grpc_metrics = GrpcMetrics::client(&registry, &[kiam_proto::FILE_DESCRIPTOR_SET])?;
     let metrics = Arc::new(Metrics::new(&registry)?);
     let (ledger, watcher) = ledger(config.stream.as_ref(), &registry)?;
     let stream_metrics = StreamMetrics::new(&registry)?;
     let keeping = keeping(config.interception, &readiness, &metrics, &registry)?;
 
-    let resolver = Arc::new(config.server.server_address.clone());
     let token = match config.server_token_file {
         Some(file) => Some(TokenFile::open(file).await?),
         None => None,
     };
-    let connector =
-        Connector { identity: identity.clone(), token: token.clone(), server: config.server, metrics: grpc_metrics };
-    let endpoints = Arc::new(Endpoints::new(connector, resolver, readiness.blocker("server")));
-    endpoints.register(&registry)?;
+    let endpoints = endpoints(config.server, &identity, token.as_ref(), &readiness, &registry)?;
     let operators = operators.guarded(&config.ops, &endpoints, &clock, &registry)?;
     let metadata = Arc::new(MetadataService::new(config.metadata_endpoint));
     let supplier = config.stream.map(|stream| Supplier {
@@ -257,6 +252,22 @@ impl Parts {
         }
         Ok(parts)
     }
+}
+
+/// The servers.
+fn endpoints(
+    server: ServerAddressArgs,
+    identity: &Arc<Identity>,
+    token: Option<&Arc<TokenFile>>,
+    readiness: &Readiness,
+    registry: &Registry,
+) -> prometheus::Result<Arc<Endpoints>> {
+    let resolver = Arc::new(server.server_address.clone());
+    let metrics = GrpcMetrics::client(registry, &[kiam_proto::FILE_DESCRIPTOR_SET])?;
+    let connector = Connector { identity: identity.clone(), token: token.cloned(), server, metrics };
+    let endpoints = Arc::new(Endpoints::new(connector, resolver, readiness.blocker("server")));
+    endpoints.register(registry)?;
+    Ok(endpoints)
 }
 
 /// The ledger, and what tells it of changes in the node's network, where they can be seen.

@@ -15,8 +15,9 @@ use kiam_common::ops::{Ops, Readiness};
 use kiam_common::registry::Registry;
 use kiam_common::shutdown::Shutdown;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
+use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 const COUNTERS: usize = 1700;
 const GAUGES: usize = 1700;
@@ -25,6 +26,8 @@ const HISTOGRAMS: usize = 1600 / 14;
 const SCRAPES: usize = 500;
 const TARGET: Duration = Duration::from_millis(2);
 
+/// Between two scrapes. Scrapers pause for much longer.
+const PAUSE: Duration = Duration::from_millis(2);
 /// The largest answer, in bytes.
 const ANSWER_MAX: usize = 1 << 20;
 
@@ -70,6 +73,7 @@ fn scrape(address: SocketAddr, headers: &str) -> (Vec<Duration>, usize) {
     let mut stream = TcpStream::connect(address).expect("it listens");
     let (mut buffer, mut length) = (vec![0; ANSWER_MAX], 0);
     let times = (0..SCRAPES).map(|_| {
+        Handle::current().block_on(sleep(PAUSE));
         let start = Instant::now();
         stream.write_all(request.as_bytes()).expect("it reads");
         length = answer(&mut stream, &mut buffer);

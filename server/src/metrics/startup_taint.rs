@@ -1,6 +1,7 @@
 //! What becomes of startup taints.
 
-use prometheus::{Error, IntCounterVec, Registry};
+use kiam_common::registry::Registry;
+use prometheus::{Error, IntCounterVec};
 
 use super::{counters, registered};
 use crate::startup_taint::Outcome;

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kiam_common::registry::Registry;
 use kiam_common::shutdown::Shutdown;
 use kiam_common::testing::CapturedLog;
-use prometheus::Registry;
 use tokio::time::sleep;
 
 use super::fake::FakeNodes;
