@@ -3,7 +3,8 @@
 //!
 //! `cargo bench -p kiam-tests --bench metrics`. The series are a third each of counters, gauges and the samples of
 //! histograms, with the labels that the programs' own have. The client is a thread that reads bytes and does not look at
-//! them: what a scraper does with them is not the program's time.
+//! them: what a scraper does with them is not the program's time. Of that, gathering is measured on its own too, beside the
+//! prometheus crate's, in turns.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -14,10 +15,11 @@ use kiam_common::args::OpsArgs;
 use kiam_common::ops::{Ops, Readiness};
 use kiam_common::registry::Registry;
 use kiam_common::shutdown::Shutdown;
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
-use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 const COUNTERS: usize = 1700;
 const GAUGES: usize = 1700;
@@ -26,8 +28,6 @@ const HISTOGRAMS: usize = 1600 / 14;
 const SCRAPES: usize = 500;
 const TARGET: Duration = Duration::from_millis(2);
 
-/// Between two scrapes. Scrapers pause for much longer.
-const PAUSE: Duration = Duration::from_millis(2);
 /// The largest answer, in bytes.
 const ANSWER_MAX: usize = 1 << 20;
 
@@ -48,20 +48,27 @@ struct Program {
 #[tokio::main]
 async fn main() {
     let args = Program::parse_from(["bench", "--prometheus-listen-addr=127.0.0.1:0"]).ops;
-    let ops = Ops::bind(&args, registry(), Readiness::default()).await.expect("a free port").expect("an address");
+    let (registry, theirs) = (Registry::new(), prometheus::Registry::new());
+    for (own, copy) in collectors().into_iter().zip(collectors()) {
+        registry.register(own).expect("a new name");
+        theirs.register(copy).expect("a new name");
+    }
+    let ops = Ops::bind(&args, registry.clone(), Readiness::default()).await.expect("a free port").expect("an address");
     let (address, shutdown) = (ops.local_addr(), Shutdown::new());
     let serving = tokio::spawn(ops.serve_apart(shutdown.clone()));
     println!("scrapes of about 5,000 series, {SCRAPES} of each form, one after the other:");
     println!("  form             bytes   median      p99");
     let mut fields = Vec::new();
     for (form, headers) in FORMS {
-        let (mut times, bytes) = spawn_blocking(move || scrape(address, headers)).await.expect("answers");
-        times.sort_unstable();
-        let (median, late) = (milliseconds(times[SCRAPES / 2]), milliseconds(times[SCRAPES * 99 / 100]));
+        let (times, bytes) = spawn_blocking(move || scrape(address, headers)).await.expect("answers");
+        let (median, late) = quantiles(times);
         println!("  {form:<12} {bytes:>9} {median:>6.2} ms {late:>6.2} ms  (target {TARGET:?})");
         let name = form.to_lowercase().replace(", ", "_");
         fields.push(format!(r#""{name}_ms":{median:.3},"{name}_p99_ms":{late:.3}"#));
     }
+    let (own, theirs) = spawn_blocking(move || gatherings(&registry, &theirs)).await.expect("families");
+    println!("  gathering: {own:.2} ms, by the prometheus crate {theirs:.2} ms");
+    fields.push(format!(r#""gather_ms":{own:.3},"gather_crate_ms":{theirs:.3}"#));
     println!(r#"{{"bench":"metrics",{}}}"#, fields.join(","));
     shutdown.begin();
     serving.await.expect("the listener ends well");
@@ -73,7 +80,6 @@ fn scrape(address: SocketAddr, headers: &str) -> (Vec<Duration>, usize) {
     let mut stream = TcpStream::connect(address).expect("it listens");
     let (mut buffer, mut length) = (vec![0; ANSWER_MAX], 0);
     let times = (0..SCRAPES).map(|_| {
-        Handle::current().block_on(sleep(PAUSE));
         let start = Instant::now();
         stream.write_all(request.as_bytes()).expect("it reads");
         length = answer(&mut stream, &mut buffer);
@@ -104,12 +110,29 @@ fn announced(answer: &[u8]) -> Option<usize> {
     Some(head + END.len() + body.parse::<usize>().expect("a number"))
 }
 
+/// The medians, in milliseconds, of gathering by our registry and by the crate's.
+fn gatherings(own: &Registry, theirs: &prometheus::Registry) -> (f64, f64) {
+    let time = |gather: &dyn Fn() -> Vec<MetricFamily>| {
+        let start = Instant::now();
+        drop(gather());
+        start.elapsed()
+    };
+    let turns = (0..SCRAPES).map(|_| (time(&|| own.gather()), time(&|| theirs.gather())));
+    let (own, theirs): (Vec<_>, Vec<_>) = turns.unzip();
+    (quantiles(own).0, quantiles(theirs).0)
+}
+
+/// The median and the 99th of a hundred, in milliseconds.
+fn quantiles(mut times: Vec<Duration>) -> (f64, f64) {
+    times.sort_unstable();
+    (milliseconds(times[times.len() / 2]), milliseconds(times[times.len() * 99 / 100]))
+}
+
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-fn registry() -> Registry {
-    let registry = Registry::new();
+fn collectors() -> [Box<dyn Collector>; 3] {
     let labels = ["handler", "code"];
     let counters = IntCounterVec::new(Opts::new("kiam_bench_responses_total", "Responses."), &labels);
     let gauges = IntGaugeVec::new(Opts::new("kiam_bench_bindings", "Bindings."), &labels);
@@ -125,8 +148,5 @@ fn registry() -> Registry {
     for n in 0..HISTOGRAMS {
         histograms.with_label_values(&["credentials", &n.to_string()]).observe(0.1);
     }
-    registry.register(Box::new(counters)).expect("a new name");
-    registry.register(Box::new(gauges)).expect("a new name");
-    registry.register(Box::new(histograms)).expect("a new name");
-    registry
+    [Box::new(counters), Box::new(gauges), Box::new(histograms)]
 }

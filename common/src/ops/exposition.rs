@@ -34,10 +34,7 @@ pub(super) struct Malformed {
 }
 
 /// All `families`, which are counters, gauges and histograms.
-pub(super) fn encode<'f>(
-    families: impl IntoIterator<Item = &'f MetricFamily>,
-    format: Format,
-) -> Result<String, Malformed> {
+pub(super) fn encode(families: &[MetricFamily], format: Format) -> Result<String, Malformed> {
     let mut encoder = Encoder { text: String::new(), labels: String::new(), format };
     for family in families {
         encoder.family(family).ok_or_else(|| Malformed { name: family.name().into() })?;

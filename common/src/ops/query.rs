@@ -86,11 +86,11 @@ pub(super) fn refused(wrong: &str) -> Page {
 }
 
 /// The answer to a request with these headers: what is wanted of the families.
-pub(super) fn answer(families: &[MetricFamily], wanted: &Wanted, headers: &HeaderMap) -> Page {
+pub(super) fn answer(mut families: Vec<MetricFamily>, wanted: &Wanted, headers: &HeaderMap) -> Page {
+    families.retain(|family| wanted.takes(family.name()));
     let is_open = accepts(headers, header::ACCEPT, "application/openmetrics-text");
     let format = if is_open { Format::OpenMetrics } else { Format::Text };
-    let families = families.iter().filter(|family| wanted.takes(family.name()));
-    let body = match encode(families, format) {
+    let body = match encode(&families, format) {
         Ok(body) => body,
         Err(malformed) => return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{malformed}\n")),
     };
@@ -156,7 +156,7 @@ mod tests {
         }
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
         let answer = match Wanted::parse(query) {
-            Ok(wanted) => answer(&registry.gather(), &wanted, &headers),
+            Ok(wanted) => answer(registry.gather(), &wanted, &headers),
             Err(wrong) => refused(&wrong),
         };
         let (status, headers) = (answer.status(), answer.headers().clone());
