@@ -8,6 +8,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -15,7 +16,7 @@ use kiam_common::args::OpsArgs;
 use kiam_common::ops::{Ops, Readiness};
 use kiam_common::registry::Registry;
 use kiam_common::shutdown::Shutdown;
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
 use tokio::task::spawn_blocking;
@@ -49,9 +50,9 @@ struct Program {
 async fn main() {
     let args = Program::parse_from(["bench", "--prometheus-listen-addr=127.0.0.1:0"]).ops;
     let (registry, theirs) = (Registry::new(), prometheus::Registry::new());
-    for (own, copy) in collectors().into_iter().zip(collectors()) {
-        registry.register(own).expect("a new name");
-        theirs.register(copy).expect("a new name");
+    for collector in collectors() {
+        registry.register(Box::new(Both(Arc::clone(&collector)))).expect("a new name");
+        theirs.register(Box::new(Both(collector))).expect("a new name");
     }
     let ops = Ops::bind(&args, registry.clone(), Readiness::default()).await.expect("a free port").expect("an address");
     let (address, shutdown) = (ops.local_addr(), Shutdown::new());
@@ -132,7 +133,20 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-fn collectors() -> [Box<dyn Collector>; 3] {
+/// The same series for both registries.
+struct Both(Arc<dyn Collector>);
+
+impl Collector for Both {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.0.collect()
+    }
+}
+
+fn collectors() -> [Arc<dyn Collector>; 3] {
     let labels = ["handler", "code"];
     let counters = IntCounterVec::new(Opts::new("kiam_bench_responses_total", "Responses."), &labels);
     let gauges = IntGaugeVec::new(Opts::new("kiam_bench_bindings", "Bindings."), &labels);
@@ -148,5 +162,5 @@ fn collectors() -> [Box<dyn Collector>; 3] {
     for n in 0..HISTOGRAMS {
         histograms.with_label_values(&["credentials", &n.to_string()]).observe(0.1);
     }
-    [Box::new(counters), Box::new(gauges), Box::new(histograms)]
+    [Arc::new(counters), Arc::new(gauges), Arc::new(histograms)]
 }
