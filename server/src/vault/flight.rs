@@ -10,12 +10,13 @@ use kiam_common::clock::Clock;
 use kiam_common::credentials::Issued;
 use kiam_common::role::RoleIdentity;
 use kiam_common::telemetry::SPANS;
+use prometheus::HistogramTimer;
 use tokio::sync::oneshot;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use super::entry::Next;
-use super::gate::Gate;
+use super::gate::{Gate, Pass};
 use super::landings::Landings;
 use super::line::Ticket;
 use super::place::{Boarding, Outcome, Place};
@@ -51,6 +52,21 @@ struct Flight {
     landing: Option<oneshot::Sender<Outcome>>,
 }
 
+/// A place in the line.
+struct Queueing {
+    turn: oneshot::Receiver<Pass>,
+    timer: HistogramTimer,
+}
+
+impl Queueing {
+    /// Waits for the turn. None only if the gate is gone.
+    async fn pass(self) -> Option<Pass> {
+        let pass = self.turn.await.ok();
+        self.timer.observe_duration();
+        pass
+    }
+}
+
 /// What an attempt brought.
 struct Granted {
     issued: Arc<Issued>,
@@ -58,9 +74,11 @@ struct Granted {
 }
 
 impl Launcher {
-    /// Starts a flight for `identity` that lands at `place`.
-    pub(super) fn launch(self: &Arc<Self>, identity: &Arc<RoleIdentity>, place: &Arc<Place>) -> Boarding {
+    /// Starts a flight for `identity` that lands at `place`. It is in line when this returns, so that whoever counts the
+    /// line counts it.
+    pub(super) fn launch(self: &Arc<Self>, identity: &Arc<RoleIdentity>, place: &Arc<Place>, rank: Rank) -> Boarding {
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        let queueing = self.queue(ticket, rank);
         let (landing, landed) = oneshot::channel();
         let (launcher, identity, place) = (Arc::clone(self), Arc::clone(identity), Arc::clone(place));
         // Part of the request that it is for; of none where the server fetches ahead, or renews.
@@ -70,20 +88,21 @@ impl Launcher {
         let boarding = Boarding::new(ticket, landed, span.id());
         let flying = async move {
             let is_refresh = place.life_left(launcher.clock.now()).is_some();
-            Flight { launcher, identity, place, ticket, is_refresh, landing: Some(landing) }.fly().await;
+            Flight { launcher, identity, place, ticket, is_refresh, landing: Some(landing) }.fly(queueing).await;
         };
         tokio::spawn(flying.instrument(span));
         boarding
     }
+
+    fn queue(&self, ticket: Ticket, rank: Rank) -> Queueing {
+        Queueing { turn: self.gate.join(ticket, rank), timer: self.metrics.queueing() }
+    }
 }
 
 impl Flight {
-    async fn fly(self) {
+    async fn fly(self, mut queueing: Queueing) {
         loop {
-            let rank = self.place.under_way(self.launcher.clock.now()).map_or(Rank::Refresh, |(_, rank)| rank);
-            let queueing = self.launcher.metrics.queueing();
-            let Some(pass) = self.launcher.gate.pass(self.ticket, rank).await else { return };
-            drop(queueing);
+            let Some(pass) = queueing.pass().await else { return };
             // In line, the last pod that needs it may have gone.
             if !self.place.is_awaited() && !self.launcher.directory.is_wanted(&self.identity) {
                 return;
@@ -102,6 +121,8 @@ impl Flight {
                     "STS does not give sessions of {:?}, asking for one hour: {error}", self.launcher.session_duration),
                 Next::GiveUp => return self.land_without(error),
             }
+            let rank = self.place.under_way(self.launcher.clock.now()).map_or(Rank::Refresh, |(_, rank)| rank);
+            queueing = self.launcher.queue(self.ticket, rank);
         }
     }
 

@@ -43,8 +43,8 @@ impl Gate {
         Self { clock, state: Mutex::new(State { turnstile, waiting: HashMap::new(), alarm_set: false }) }
     }
 
-    /// Waits for a turn. None only if the gate is gone.
-    pub(super) async fn pass(self: &Arc<Self>, ticket: Ticket, rank: Rank) -> Option<Pass> {
+    /// Joins the line; what this returns has the pass once it is its turn, and fails only if the gate is gone.
+    pub(super) fn join(self: &Arc<Self>, ticket: Ticket, rank: Rank) -> oneshot::Receiver<Pass> {
         let (sender, turn) = oneshot::channel();
         {
             let mut state = self.state();
@@ -52,7 +52,7 @@ impl Gate {
             state.waiting.insert(ticket, sender);
         }
         self.admit();
-        turn.await.ok()
+        turn
     }
 
     /// Moves a call forward in the line.

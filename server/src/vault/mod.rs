@@ -151,9 +151,9 @@ impl Vault {
         let place = self.place(identity);
         let metrics = &self.launcher.metrics;
         let mut is_first = false;
-        let launch = || {
+        let launch = |rank| {
             is_first = true;
-            self.launcher.launch(identity, &place)
+            self.launcher.launch(identity, &place, rank)
         };
         match place.look(self.launcher.clock.now(), launch) {
             Look::Held(credentials) => {
@@ -248,7 +248,7 @@ impl Vault {
             return;
         }
         let place = self.place(identity);
-        place.renew(now, || self.launcher.launch(identity, &place));
+        place.renew(now, |rank| self.launcher.launch(identity, &place, rank));
     }
 
     fn has_room(&self) -> bool {

@@ -63,21 +63,24 @@ struct State {
 
 impl Place {
     /// Looks for credentials on behalf of somebody who waits. Calls `launch` if there is nothing, not even a flight.
-    pub(super) fn look(&self, now: Timestamp, launch: impl FnOnce() -> Boarding) -> Look {
+    pub(super) fn look(&self, now: Timestamp, launch: impl FnOnce(Rank) -> Boarding) -> Look {
         let mut state = self.state();
         match state.entry.answer(now) {
             Answer::Held(issued) => {
                 if state.entry.is_due(now) {
-                    state.launch(launch);
+                    state.entry.begin();
+                    state.launch(now, launch);
                 }
                 Look::Held(issued)
             }
             Answer::Failed(error) => Look::Failed(error),
             Answer::Await => {
                 let under_way = state.flight.clone().filter(|_| !state.entry.is_due(now));
-                let flight = under_way.unwrap_or_else(|| state.launch(launch));
+                if under_way.is_none() {
+                    state.entry.begin();
+                }
                 state.entry.wait();
-                Look::Awaited(flight)
+                Look::Awaited(under_way.unwrap_or_else(|| state.launch(now, launch)))
             }
         }
     }
@@ -98,10 +101,11 @@ impl Place {
     }
 
     /// Calls `launch` if it is time to call STS, and worth it although nobody waits.
-    pub(super) fn renew(&self, now: Timestamp, launch: impl FnOnce() -> Boarding) {
+    pub(super) fn renew(&self, now: Timestamp, launch: impl FnOnce(Rank) -> Boarding) {
         let mut state = self.state();
         if state.entry.is_due(now) && state.entry.is_worth_asking(now) {
-            state.launch(launch);
+            state.entry.begin();
+            state.launch(now, launch);
         }
     }
 
@@ -172,8 +176,9 @@ impl Place {
 }
 
 impl State {
-    fn launch(&mut self, launch: impl FnOnce() -> Boarding) -> Boarding {
-        self.entry.begin();
-        self.flight.insert(launch()).clone()
+    /// Starts the flight of a call that has begun.
+    fn launch(&mut self, now: Timestamp, launch: impl FnOnce(Rank) -> Boarding) -> Boarding {
+        let rank = self.entry.rank(now).unwrap_or(Rank::Refresh);
+        self.flight.insert(launch(rank)).clone()
     }
 }

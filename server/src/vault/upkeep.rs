@@ -40,14 +40,21 @@ impl Vault {
                 continue;
             }
             if launcher.directory.is_wanted(&identity) {
-                place.renew(now, || launcher.launch(&identity, &place));
+                place.renew(now, |rank| launcher.launch(&identity, &place, rank));
             } else {
                 tracing::debug!(role = %identity.arn, "no pod needs it: let go");
                 self.entries.invalidate(&*identity);
             }
         }
-        if self.missed.swap(false, Ordering::Relaxed) {
-            launcher.directory.demands().iter().for_each(|demand| self.offer(demand));
+        if self.has_room() && self.missed.swap(false, Ordering::Relaxed) {
+            for demand in launcher.directory.demands() {
+                // What does not fit even now has been counted.
+                if !self.has_room() {
+                    self.missed.store(true, Ordering::Relaxed);
+                    break;
+                }
+                self.offer(&demand);
+            }
         }
     }
 }

@@ -47,9 +47,21 @@ async fn what_does_not_fit_is_counted_and_fetched_later() {
         stand.add_pod(&format!("pod-{number}"), &format!("role-{number}"));
         tokio::task::yield_now().await;
     }
-    assert!(stand.count("kiam_k8s_dropped_pods_total") >= 15);
-    sleep(10 * SECOND).await;
+    assert_eq!(stand.count("kiam_k8s_dropped_pods_total"), 15);
+    sleep(30 * SECOND).await;
     assert_eq!((stand.calls(), stand.vault.census().held), (20, 20));
+    assert_eq!(stand.count("kiam_k8s_dropped_pods_total"), 15, "once each, however long they wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_buffer_holds_for_pods_that_come_in_one_go() {
+    let limits = super::super::Limits { at_once: 1, per_second: 10_000 };
+    let stand = Stand::with(&Settings { prefetch_buffer: 3, limits, ..fixtures::VAULT });
+    stand.sts.answer_after(SECOND);
+    for number in 0..20 {
+        stand.add_pod(&format!("pod-{number}"), &format!("role-{number}"));
+    }
+    assert_eq!(stand.count("kiam_k8s_dropped_pods_total"), 16, "one is at STS, and three are in line");
 }
 
 #[tokio::test(start_paused = true)]
