@@ -28,10 +28,30 @@ pub(crate) fn of(service: Arc<MetadataService>) -> Zone {
         let is_zone = answer.status() == StatusCode::OK && is_name(&zone);
         if is_zone { zone } else { String::new() }
     };
-    asked.boxed().shared()
+    // In a task of its own: whoever wants the zone may go away, and a call to the service that nobody carries on would
+    // keep everybody else from it.
+    async { tokio::spawn(asked).await.unwrap_or_default() }.boxed().shared()
 }
 
 /// `eu-west-1a`, `us-west-2-lax-1a`.
 fn is_name(text: &str) -> bool {
     text.len() <= LONGEST && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::fake::{FakeMetadata, Mode};
+
+    #[tokio::test]
+    async fn a_question_that_is_let_lie_keeps_nobody_else_from_asking() {
+        let service = FakeMetadata::start(Mode::V2).await;
+        let client = Arc::new(service.client());
+        let zone = of(client.clone());
+        assert!(zone.clone().now_or_never().is_none(), "asked, as by a stream that then ends");
+        assert_eq!(
+            client.get("/latest/meta-data/instance-id", None).await.map(|answer| answer.status()),
+            Ok(StatusCode::OK)
+        );
+    }
 }

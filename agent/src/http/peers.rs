@@ -2,7 +2,8 @@
 //! connection, `mod.rs` for a turn for every request.
 //!
 //! What must always hold: nobody waits for a place, and no pod keeps others out. When all places are taken, one that
-//! is idle goes from the pod that has most to one that has less.
+//! is idle goes from the pod that has most to one that has less; where nobody has more, from those of its own that were
+//! answered: a pod that connects anew for each request must not be kept out by what it has just closed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -54,6 +55,8 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Seat {
     busy: AtomicBool,
+    /// It has had an answer: the pod may be done with it.
+    answered: AtomicBool,
     given_away: Notify,
 }
 
@@ -92,7 +95,7 @@ impl Peers {
         if held >= self.limits.connections_per_pod {
             return Err(Error::TooManyConnections);
         }
-        if table.taken >= self.limits.connections && !table.free_one_for(held) {
+        if table.taken >= self.limits.connections && !table.free_one_for(ip, held) {
             return Err(Error::Busy);
         }
         let (seat, entry) = (Arc::<Seat>::default(), table.entry(ip, self.limits.requests_per_pod));
@@ -129,15 +132,18 @@ impl Table {
         self.by_ip.entry(ip).or_insert_with(new)
     }
 
-    /// Takes a place from the pod that has most, for one that has `held`. Only if it stays no worse off than that one,
-    /// and only one that is idle: no request is cut off.
-    fn free_one_for(&mut self, held: usize) -> bool {
+    /// Takes a place from the pod that has most, for one at `ip` that has `held`. Only if it stays no worse off than that
+    /// one, and only one that is idle: no request is cut off. If nobody can give one, from that one itself.
+    fn free_one_for(&mut self, ip: IpAddr, held: usize) -> bool {
         let can_give = |entry: &&mut Entry| entry.seats.len() >= held + 2 && entry.idle().is_some();
         let most = self.by_ip.values_mut().filter(can_give).max_by_key(|entry| entry.seats.len());
-        let Some((entry, idle)) = most.and_then(|entry| entry.idle().map(|idle| (entry, idle))) else {
-            return false;
-        };
-        entry.seats.remove(idle).given_away.notify_one();
+        let given = most.and_then(|entry| entry.idle().map(|idle| entry.seats.remove(idle)));
+        let given = given.or_else(|| {
+            let own = self.by_ip.get_mut(&ip)?;
+            own.answered().map(|answered| own.seats.remove(answered))
+        });
+        let Some(seat) = given else { return false };
+        seat.given_away.notify_one();
         self.taken -= 1;
         true
     }
@@ -148,12 +154,20 @@ impl Entry {
     fn idle(&self) -> Option<usize> {
         self.seats.iter().position(|seat| !seat.busy.load(Ordering::Relaxed))
     }
+
+    /// The oldest such connection that has had an answer.
+    fn answered(&self) -> Option<usize> {
+        self.seats.iter().position(|seat| !seat.busy.load(Ordering::Relaxed) && seat.answered.load(Ordering::Relaxed))
+    }
 }
 
 impl Place {
     /// Says whether a request is being answered.
     pub(crate) fn set_busy(&self, busy: bool) {
         self.seat.busy.store(busy, Ordering::Relaxed);
+        if !busy {
+            self.seat.answered.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Waits until the place is given to another pod.
@@ -257,6 +271,19 @@ mod tests {
         assert_eq!(peers.admit(ip(2)).err(), Some(Error::Busy));
         greedy[3].set_busy(false);
         assert!(peers.admit(ip(2)).is_ok());
+    }
+
+    #[test]
+    fn where_no_other_pod_has_more_one_of_its_own_that_was_answered_makes_room() {
+        let peers = peers(4, 4);
+        let (other, own) = (take(&peers, 1, 2), take(&peers, 2, 2));
+        assert_eq!(peers.admit(ip(2)).err(), Some(Error::Busy), "their requests may be on their way");
+        own[1].set_busy(true);
+        assert_eq!(peers.admit(ip(2)).err(), Some(Error::Busy));
+        own[1].set_busy(false);
+        assert!(peers.admit(ip(2)).is_ok());
+        let given_away = |place: &Place| place.given_away().now_or_never().is_some();
+        assert_eq!([&other[0], &other[1], &own[0], &own[1]].map(given_away), [false, false, false, true]);
     }
 
     #[test]
