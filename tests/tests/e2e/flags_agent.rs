@@ -165,21 +165,19 @@ async fn where_session_tokens_are_required_a_pod_without_one_is_refused() {
     assert_eq!(send(pod, agent, asked.body(String::new()).expect("sound")).await.body, "reader");
 }
 
-/// Opens connections of one pod until one is refused; how many were served, and what the refused one was told.
-async fn connections_until_refused(agent: SocketAddr) -> (usize, String) {
-    let mut served = Vec::new();
-    loop {
-        let mut stream = kiam_tests::real::http::connect(LOCALHOST, agent).await.expect("a connection");
-        // One that is refused may be closed before it has asked.
-        let _written = stream.write_all(b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n").await;
-        let mut answer = [0; 512];
-        let length = stream.read(&mut answer).await.expect("an answer");
-        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
-        if !answer.starts_with("HTTP/1.1 200 ") {
-            return (served.len(), answer);
-        }
-        served.push(stream);
+/// What a pod is told on a connection, while it has so many that have not asked yet.
+async fn told_beside(held: usize, agent: SocketAddr) -> String {
+    let open = async || kiam_tests::real::http::connect(LOCALHOST, agent).await.expect("a connection");
+    let mut silent = Vec::new();
+    for _ in 0..held {
+        silent.push(open().await);
     }
+    let mut stream = open().await;
+    // One that is refused may be closed before it has asked.
+    let _written = stream.write_all(b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let mut answer = [0; 512];
+    let length = stream.read(&mut answer).await.expect("an answer");
+    String::from_utf8_lossy(&answer[..length]).into_owned()
 }
 
 #[tokio::test]
@@ -188,9 +186,13 @@ async fn connections_and_requests_are_limited_as_the_flags_say() {
     let agent = around.agent("127.0.0.1:1");
     for (flag, status) in [("--max-connections-per-pod", "429"), ("--max-connections", "503")] {
         let agent = around.logs.start(flag, &agent.clone().flag(flag, 3)).await;
-        let (served, refusal) = connections_until_refused(agent.addresses().main).await;
-        assert!(served == 3 && refusal.starts_with(&format!("HTTP/1.1 {status} ")), "{flag}: {served} {refusal}");
+        let refusal = told_beside(3, agent.addresses().main).await;
+        assert!(refusal.starts_with(&format!("HTTP/1.1 {status} ")), "{flag}: {refusal}");
         assert!(refusal.contains("retry-after: 1"), "{refusal}");
+        eventually("the connections to be gone, and the third to be served", async || {
+            told_beside(2, agent.addresses().main).await.starts_with("HTTP/1.1 200 ").then_some(())
+        })
+        .await;
     }
 
     // No server is there, so every request for a role waits.

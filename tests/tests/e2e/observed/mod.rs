@@ -94,13 +94,17 @@ async fn queries(prometheus: &Prometheus, dashboard: &Rendered) -> Vec<String> {
 }
 
 async fn assert_targets_are_found(prometheus: &Prometheus) {
-    let found = prometheus.query(r#"count by (job, node) (up{job=~"kiam-.*"} == 1)"#).await;
-    let mut found: Vec<String> = found
-        .iter()
-        .map(|target| format!("{}/{}", target.labels["job"], target.labels["node"]).replace('"', ""))
-        .collect();
-    found.sort();
-    assert_eq!(found, ["kiam-agent/node-a", "kiam-agent/node-b", "kiam-server/null"]);
+    // A scrape may take longer than Prometheus waits.
+    eventually("all targets to be scraped", async || {
+        let found = prometheus.query(r#"count by (job, node) (up{job=~"kiam-.*"} == 1)"#).await;
+        let mut found: Vec<String> = found
+            .iter()
+            .map(|target| format!("{}/{}", target.labels["job"], target.labels["node"]).replace('"', ""))
+            .collect();
+        found.sort();
+        (found == ["kiam-agent/node-a", "kiam-agent/node-b", "kiam-server/null"]).then_some(())
+    })
+    .await;
 }
 
 async fn assert_rules_are_answered(scene: &Scene, prometheus: &Prometheus) {
