@@ -1,5 +1,5 @@
 //! The metrics of a program. The prometheus crate's registry judges what is registered; gathering is our own, as the crate
-//! puts all series in order each time, which took a third of a scrape.
+//! puts all series in order each time, which took a third of it.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -152,12 +152,18 @@ impl Table {
 impl Entry {
     /// The oldest connection that answers no request.
     fn idle(&self) -> Option<usize> {
-        self.seats.iter().position(|seat| !seat.busy.load(Ordering::Relaxed))
+        self.seats.iter().position(|seat| seat.is_idle())
     }
 
     /// The oldest such connection that has had an answer.
     fn answered(&self) -> Option<usize> {
-        self.seats.iter().position(|seat| !seat.busy.load(Ordering::Relaxed) && seat.answered.load(Ordering::Relaxed))
+        self.seats.iter().position(|seat| seat.is_idle() && seat.answered.load(Ordering::Relaxed))
+    }
+}
+
+impl Seat {
+    fn is_idle(&self) -> bool {
+        !self.busy.load(Ordering::Relaxed)
     }
 }
 

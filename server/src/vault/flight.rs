@@ -121,7 +121,7 @@ impl Flight {
                     "STS does not give sessions of {:?}, asking for one hour: {error}", self.launcher.session_duration),
                 Next::GiveUp => return self.land_without(error),
             }
-            let rank = self.place.under_way(self.launcher.clock.now()).map_or(Rank::Refresh, |(_, rank)| rank);
+            let rank = self.place.rank(self.launcher.clock.now());
             queueing = self.launcher.queue(self.ticket, rank);
         }
     }

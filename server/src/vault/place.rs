@@ -109,6 +109,11 @@ impl Place {
         }
     }
 
+    /// Who goes before the flight under way, and whom it goes before.
+    pub(super) fn rank(&self, now: Timestamp) -> Rank {
+        self.state().rank(now)
+    }
+
     /// The flight under way and its rank.
     pub(super) fn under_way(&self, now: Timestamp) -> Option<(Ticket, Rank)> {
         let state = self.state();
@@ -178,7 +183,11 @@ impl Place {
 impl State {
     /// Starts the flight of a call that has begun.
     fn launch(&mut self, now: Timestamp, launch: impl FnOnce(Rank) -> Boarding) -> Boarding {
-        let rank = self.entry.rank(now).unwrap_or(Rank::Refresh);
+        let rank = self.rank(now);
         self.flight.insert(launch(rank)).clone()
+    }
+
+    fn rank(&self, now: Timestamp) -> Rank {
+        self.entry.rank(now).unwrap_or(Rank::Refresh)
     }
 }
